@@ -1,0 +1,3 @@
+"""Drumbeat: marketing campaigns as code."""
+
+__version__ = "0.1.0"

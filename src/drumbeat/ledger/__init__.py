@@ -1,0 +1,1 @@
+"""The ledger: the states of a message, who may change them, and the cap."""

@@ -1,0 +1,1 @@
+"""The project: what a company edits, loaded from a folder and checked as a whole."""

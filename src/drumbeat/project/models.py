@@ -1,0 +1,198 @@
+"""The shape of `project.yaml` and of a campaign file. Unknown keys are faults."""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+from drumbeat.clock import zone
+from drumbeat.errors import UsageError
+from drumbeat.triggers import Duration
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+"""A name in YAML: small letters, digits and underscores."""
+
+
+def _time_zone(value: str) -> str:
+    try:
+        zone(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+TimeZone = Annotated[str, BeforeValidator(_time_zone)]
+
+
+def _clock_time(value: Any) -> Any:
+    if isinstance(value, str) and len(value) == 5 and value[2] == ":":
+        return value
+    if isinstance(value, time):
+        return value
+    raise ValueError(f"cannot read {value!r} as a time of day; expected for example 09:00")
+
+
+ClockTime = Annotated[time, BeforeValidator(_clock_time), WithJsonSchema({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$"})]
+
+
+class Model(BaseModel):
+    """Base of all: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Sender(Model):
+    """Who a mail is from; the cap counts per sender."""
+
+    name: str = Field(min_length=1, description="The name readers see")
+    address: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", description="The From address")
+    reply_to: str | None = None
+    postal_address: str = Field(min_length=1, description="Stands in every mail's footer, as CAN-SPAM asks")
+
+
+class Cap(Model):
+    """The most marketing mails that reach a person from one sender in any rolling span."""
+
+    messages: int = Field(4, ge=1)
+    per: Duration = Field(default="168h", validate_default=True)  # type: ignore[assignment]
+
+
+class Smtp(Model):
+    """A mail server to hand over to. Secrets are named environment variables."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(25, ge=1, le=65535)
+    tls: Literal["none", "starttls", "implicit"] = "none"
+    ca_file: str | None = Field(None, description="Trust this CA instead of the system's, for a private server")
+    username_env: str | None = None
+    password_env: str | None = None
+    timeout: Duration = Field(default="60s", validate_default=True)  # type: ignore[assignment]
+
+
+class MailFolder(Model):
+    """A maildir to write mails into."""
+
+    folder: str = "mailbox"
+
+
+class Delivery(Model):
+    """How mails leave."""
+
+    backend: Literal["smtp", "file", "console"] = "file"
+    smtp: Smtp = Smtp()
+    file: MailFolder = MailFolder()
+    lease: Duration = Field(default="10m", validate_default=True)  # type: ignore[assignment]
+    attempts: int = Field(8, ge=1, description="Give a mail up after this many temporary refusals")
+
+
+class Tracking(Model):
+    """Where readers' clicks and unsubscribes arrive."""
+
+    base_url: str = Field("http://127.0.0.1:8025", pattern=r"^https?://[^\s/]+[^\s]*$")
+    secret_env: str = "DRUMBEAT_SECRET"  # noqa: S105 - the name of a variable, not a secret
+
+
+class ImportSource(Model):
+    """A file that `collect` imports when it changed."""
+
+    file: str
+    mapping: str
+
+
+class ProjectConfig(Model):
+    """project.yaml."""
+
+    project: Name
+    time_zone: TimeZone = "UTC"
+    language: str = "en"
+    currency: str = "EUR"
+    database: str | None = Field(None, description="Database URL; DRUMBEAT_DATABASE_URL wins")
+    senders: dict[Name, Sender] = Field(min_length=1)
+    cap: Cap = Cap()
+    topics: dict[Name, str] = Field(min_length=1, description="What readers consent to, topic by topic")
+    delivery: Delivery = Delivery()
+    tracking: Tracking = Tracking()
+    imports: tuple[ImportSource, ...] = ()
+
+    @property
+    def default_sender(self) -> str:
+        """Return the name of the first sender."""
+        return next(iter(self.senders))
+
+
+class Message(Model):
+    """What is sent."""
+
+    template: Name
+
+
+class Window(Model):
+    """The hours of the customer's own day in which mails may go out; `from` after `to` spans midnight."""
+
+    from_: ClockTime = Field(alias="from")
+    to: ClockTime
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Window:
+        if self.from_ == self.to:
+            raise ValueError("from and to are the same time; leave the window out to send at any hour")
+        return self
+
+
+class Defer(Model):
+    """Keep a capped message and look at it again until the span is over."""
+
+    defer: Duration
+
+
+class Send(Model):
+    """When and how it may go out."""
+
+    window: Window | None = None
+    when_capped: Literal["drop"] | Defer = "drop"
+
+
+class OrderGoal(Model):
+    """An order within the span after the mail."""
+
+    within: Duration = Field(default="5d", validate_default=True)  # type: ignore[assignment]
+
+
+class Goal(Model):
+    """What the campaign is for."""
+
+    order: OrderGoal
+
+
+class Campaign(Model):
+    """One campaign file."""
+
+    campaign: Name
+    description: str = Field(min_length=1)
+    enabled: bool = True
+    kind: Literal["marketing", "service"] = "marketing"
+    topic: Name
+    sender: Name | None = None
+    priority: int = Field(50, ge=0, le=100)
+    segment: Name
+    trigger: dict[str, Any] = Field(min_length=1, max_length=1)
+    message: Message
+    send: Send = Send()
+    obeys_cap: bool | None = Field(None, description="Default: true for marketing, false for service")
+    counts_toward_cap: bool | None = Field(None, description="Default: true for marketing, false for service")
+    goal: Goal | None = None
+
+    @field_validator("trigger", mode="before")
+    @classmethod
+    def _bare_kind(cls, value: Any) -> Any:
+        """Let `trigger: {abandoned_cart: }` mean the kind with its defaults."""
+        if isinstance(value, dict):
+            return {key: ({} if params is None else params) for key, params in value.items()}
+        return value
+
+    @property
+    def is_marketing(self) -> bool:
+        """Say whether consent by topic and the cap apply by default."""
+        return self.kind == "marketing"

@@ -1,0 +1,1 @@
+"""The store: tables, types, connections and migrations, on SQLite and PostgreSQL alike."""

@@ -1,0 +1,36 @@
+"""Arithmetic on instants inside SQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+
+from drumbeat.store.types import UtcDateTime
+
+
+class shifted(FunctionElement[Any]):  # noqa: N801 - reads as an SQL function
+    """`shifted(column, timedelta)`: the instant moved by a fixed span, in SQL, on both databases."""
+
+    name = "shifted"
+    inherit_cache = True
+    type = UtcDateTime()
+
+    def __init__(self, instant: ColumnElement[Any], by: timedelta) -> None:
+        super().__init__(instant, literal(by // timedelta(microseconds=1)))
+
+
+@compiles(shifted)
+def _postgresql(element: shifted, compiler: SQLCompiler, **kw: Any) -> str:
+    instant, span = element.clauses
+    return f"({compiler.process(instant, **kw)} + {compiler.process(span, **kw)} * interval '1 microsecond')"
+
+
+@compiles(shifted, "sqlite")
+def _sqlite(element: shifted, compiler: SQLCompiler, **kw: Any) -> str:
+    instant, span = element.clauses
+    return f"({compiler.process(instant, **kw)} + {compiler.process(span, **kw)})"
