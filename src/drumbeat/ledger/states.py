@@ -58,6 +58,7 @@ class Reason(StrEnum):
     TOO_LATE = "too_late"
     NOT_RENDERED = "not_rendered"
     RETRIES_USED_UP = "retries_used_up"
+    LEASE_LOST = "lease_lost"  # never stored: another worker has the message now
 
 
 def move(

@@ -1,0 +1,102 @@
+"""The cap: the one place that says which messages count, and for whom.
+
+At most `messages` mails reach a person from one sender in any rolling `per`. What counts, from the ledger
+alone (no counters that could drift):
+
+- rows that wait or are being handed over, whatever their age: they may still reach the reader at any time;
+- rows sent, or of uncertain end, after `at - per` (half-open: exactly `per` ago is outside).
+
+Counting `sent_at` and every waiting row, rather than `due_at`, holds even where a stopped mail server
+lets planned mails pile up. Why it holds at every instant: take any mails handed over within one span, and
+of these the one that was planned last. When it was planned, each of the others was waiting or had been
+sent within the span before, so each of them was counted.
+
+The person, not the customer row, is capped: two customer rows with one mailbox are one reader.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, or_, select
+
+from drumbeat.ledger.states import State
+from drumbeat.store.dialect.locks import lock
+from drumbeat.store.tables import customers, messages
+
+RESERVED = (State.PLANNED, State.HANDING_OVER)
+"""States that hold a place under the cap at any age."""
+
+REACHED = (State.SENT, State.UNCERTAIN)
+"""States that hold a place for the span after `sent_at`."""
+
+
+class CapRule(NamedTuple):
+    """At most `messages` per person and sender in any rolling `per`."""
+
+    messages: int
+    per: timedelta
+
+
+def counts(rule: CapRule, at: datetime) -> ColumnElement[bool]:
+    """Return the condition on `messages` that says which rows hold a place under the cap at `at`."""
+    return messages.c.counts_toward_cap & or_(
+        messages.c.state.in_(RESERVED),
+        messages.c.state.in_(REACHED) & (messages.c.sent_at > at - rule.per),
+    )
+
+
+def used_by_person(rule: CapRule, sender: str, at: datetime, people: FromClause) -> Select[Any]:
+    """Return the places used, for the people in `people.person_id` only.
+
+    Columns: person_id, used. Aggregating only the candidates' people was the fastest of five shapes
+    measured (0.9 s for 500,000 candidates over 8M rows of history).
+    """
+    owner = customers.alias("cap_customer")
+    wanted = select(people.c.person_id).distinct().subquery("cap_people")
+    return (
+        select(owner.c.person_id, func.count().label("used"))
+        .select_from(wanted)
+        .join(owner, owner.c.person_id == wanted.c.person_id)
+        .join(messages, messages.c.customer_id == owner.c.id)
+        .where(messages.c.sender == sender, counts(rule, at))
+        .group_by(owner.c.person_id)
+    )
+
+
+def reached_before(message_id: int, rule: CapRule, at: datetime) -> Select[Any]:
+    """Return the `sent_at` of every OTHER counted message that has, or may have, reached the message's person.
+
+    Newest first; a row being handed over right now has NULL. Rows that only wait are left out: they hold
+    a place against new plans, not against each other.
+    """
+    this, mine, theirs = messages.alias("this"), customers.alias("mine"), customers.alias("theirs")
+    return (
+        select(messages.c.sent_at)
+        .select_from(this)
+        .join(mine, mine.c.id == this.c.customer_id)
+        .join(theirs, theirs.c.person_id == mine.c.person_id)
+        .join(messages, messages.c.customer_id == theirs.c.id)
+        .where(
+            this.c.id == message_id,
+            messages.c.id != this.c.id,
+            messages.c.sender == this.c.sender,
+            messages.c.counts_toward_cap,
+            or_(
+                messages.c.state == State.HANDING_OVER,
+                messages.c.state.in_(REACHED) & (messages.c.sent_at > at - rule.per),
+            ),
+        )
+        .order_by(messages.c.sent_at.desc().nulls_first())
+    )
+
+
+def lock_sender(connection: Connection, sender: str) -> None:
+    """Be the only one who admits mails of this sender until the transaction ends. Call it before counting."""
+    lock(connection, "cap", sender)
+
+
+def lock_person(connection: Connection, sender: str, person_id: int) -> None:
+    """Be the only one who hands a mail of this sender over to this person until the transaction ends."""
+    lock(connection, "cap", sender, person_id)
