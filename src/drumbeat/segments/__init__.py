@@ -1,0 +1,1 @@
+"""Named audiences: segments.yaml is parsed (grammar), compiled to SQL (compile) and explained (explain)."""
