@@ -113,6 +113,15 @@ def load_project(root: Path) -> Project:
     return Project(root, config, segments, {c.name: c for c in in_order})
 
 
+def trigger_kinds(root: Path) -> Mapping[str, type[Trigger]]:
+    """Return the project's trigger kinds by name. Raises ProjectError where they cannot be imported."""
+    found: list[Issue] = []
+    kinds = _trigger_kinds(root, found)
+    if kinds is None:
+        raise ProjectError(found)
+    return kinds
+
+
 def _read(root: Path, relative: Path, found: list[Issue]) -> Document | None:
     try:
         return read_document(root / relative, shown_as=relative)

@@ -1,0 +1,57 @@
+# Everything from a bare checkout: each target makes .venv and installs what it needs, in the versions of
+# constraints.txt. Needs Python 3.11 or newer, make and git.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# For the building of our own wheel too, which pip does in an environment of its own.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip install --quiet
+
+# pytest's own arguments, for example: make test ARGS="tests/cli -x"
+ARGS ?=
+# Two processes: more gain little, the servers that tests start share the machine.
+WORKERS ?= 2
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    see the whole job on real orders, in about three minutes"
+	@echo "make test    run every test, and check the layers"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make bench   measure imports and plans at 100,000 and 1,000,000 customers"
+	@echo "make clean   remove .venv and what tests and tools left"
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python"; exit 1; }
+	@echo "Setting up $(VENV) with $(PYTHON) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "Adding the tools for development ..."
+	@$(PIP) --group dev
+	@touch $@
+
+demo: $(VENV)/.runtime
+	@$(BIN)/drumbeat demo $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
