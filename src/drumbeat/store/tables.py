@@ -263,7 +263,14 @@ messages = Table(
     Column("answer", Text),
     UniqueConstraint("campaign", "step", "customer_id", "occasion"),
     Index("ix_messages_customer_id_sender", "customer_id", "sender"),
-    Index("ix_messages_campaign_state", "campaign", "state"),
+    Index("ix_messages_campaign_run_id", "campaign", "run_id"),
+    Index(
+        "ix_messages_deferred",
+        "campaign",
+        "expires_at",
+        postgresql_where=text("state = 'deferred'"),
+        sqlite_where=text("state = 'deferred'"),
+    ),
     Index("ix_messages_sent_at", "sent_at"),
 )
 

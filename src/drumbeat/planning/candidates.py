@@ -1,0 +1,179 @@
+"""The one SELECT that plan, dry run, hand-over and explanation share: who is a candidate, and who may be mailed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CTE, Case, ColumnElement, Connection, Select, case, exists, func, literal, null, or_, select
+from sqlalchemy import Text as SqlText
+
+from drumbeat.ledger.cap import CapRule, used_by_person
+from drumbeat.ledger.reach import unreachable
+from drumbeat.ledger.states import Reason, State
+from drumbeat.ledger.windows import Hours, next_open
+from drumbeat.project.load import LoadedCampaign, Project
+from drumbeat.segments.compile import compile_segment
+from drumbeat.store.dialect.time import shifted
+from drumbeat.store.tables import customers, messages
+from drumbeat.store.types import UtcDateTime
+from drumbeat.triggers import Moment
+
+STEP = "mail"
+"""The only step of a campaign that is not a journey."""
+
+
+def moment_of(connection: Connection, project: Project, as_of: datetime) -> Moment:
+    """Return the moment to evaluate triggers at: `as_of` and every zone that customers live in."""
+    zones = connection.execute(
+        select(customers.c.time_zone).where(customers.c.time_zone.is_not(None)).distinct().order_by(customers.c.time_zone)
+    ).scalars()
+    return Moment(as_of=as_of, time_zone=project.config.time_zone, zones=tuple(zones))
+
+
+def candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> Select[Any]:
+    """Return the SELECT of the campaign's candidates: the trigger's occasions of customers in the segment.
+
+    Columns: customer_id, person_id, time_zone, occasion, subject_id, due_at, expires_at, refusal (why the
+    customer may not be mailed, or NULL). Occasions that have expired at `moment.as_of` are not in it.
+    """
+    occasion = campaign.trigger.select(moment).subquery("occasion")
+    topic = campaign.settings.topic
+    return (
+        select(
+            occasion.c.customer_id,
+            func.coalesce(customers.c.person_id, -customers.c.id).label("person_id"),
+            customers.c.time_zone,
+            occasion.c.occasion,
+            occasion.c.subject_id,
+            occasion.c.due_at,
+            occasion.c.expires_at,
+            unreachable(marketing=campaign.settings.is_marketing, topic=topic).label("refusal"),
+        )
+        .join(customers, customers.c.id == occasion.c.customer_id)
+        .where(
+            compile_segment(project.segments, campaign.settings.segment, moment.as_of),
+            or_(occasion.c.expires_at.is_(None), occasion.c.expires_at > moment.as_of),
+        )
+    )
+
+
+def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Select[Any]:
+    """Return the SELECT of what is decided about every candidate that the ledger has not settled yet.
+
+    Columns: customer_id, occasion, subject_id, send_at, expires_at, state, reason. Candidates whose
+    occasion stands in the ledger are left out, but for those the cap deferred: they are judged again.
+    """
+    open_ones = _open_candidates(project, campaign, moment)
+    ranked = _ranked(open_ones, campaign, moment)
+    rule = CapRule(project.config.cap.messages, project.config.cap.per)
+    columns = ranked.c
+    state: ColumnElement[Any] = case(
+        (columns.refusal.is_not(None), literal(State.SKIPPED, SqlText)), else_=literal(State.PLANNED, SqlText)
+    )
+    reason: ColumnElement[Any] = columns.refusal
+    expires_at: ColumnElement[Any] = columns.expires_at
+    statement = select(columns.customer_id, columns.occasion, columns.subject_id, columns.send_at)
+    if campaign.obeys_cap:
+        used = used_by_person(rule, campaign.sender, moment.as_of, open_ones).subquery("used")
+        place = columns.place if campaign.counts_toward_cap else literal(1)
+        capped = columns.refusal.is_(None) & (func.coalesce(used.c.used, 0) + place > rule.messages)
+        state = case((capped, literal(_when_capped(campaign), SqlText)), else_=state)
+        reason = case((capped, literal(Reason.CAPPED, SqlText)), else_=reason)
+        expires_at = _deferred_until(campaign, capped, columns.expires_at, moment)
+        statement = statement.outerjoin_from(ranked, used, used.c.person_id == columns.person_id)
+    return statement.add_columns(
+        expires_at.label("expires_at"), state.label("state"), reason.label("reason")
+    ).where(literal(True))  # noqa: FBT003 - SQLite's INSERT..SELECT..ON CONFLICT needs a WHERE
+
+
+def _open_candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> CTE:
+    """The candidates that the ledger has not settled, with the time they may go out at."""
+    found = candidates(project, campaign, moment).subquery("candidate")
+    settled = exists(
+        select(literal(1)).where(
+            messages.c.campaign == campaign.name,
+            messages.c.step == STEP,
+            messages.c.customer_id == found.c.customer_id,
+            messages.c.occasion == found.c.occasion,
+            messages.c.state != State.DEFERRED,
+        )
+    )
+    opening = opening_by_zone(campaign.settings.send.window, moment, found.c.time_zone)
+    too_late = found.c.expires_at <= opening
+    refusal = case(
+        (found.c.refusal.is_not(None), found.c.refusal), (too_late, literal(Reason.TOO_LATE, SqlText)), else_=null()
+    )
+    return (
+        select(
+            *(found.c[name] for name in ("customer_id", "person_id", "occasion", "subject_id", "due_at", "expires_at")),
+            opening.label("send_at"),
+            refusal.label("refusal"),
+        )
+        .where(~settled)
+        .cte("open_candidate")
+    )
+
+
+def _ranked(open_ones: CTE, campaign: LoadedCampaign, moment: Moment) -> CTE:
+    """The open candidates with their place in the queue of each person's mails.
+
+    Two customer rows of one person with the same occasion (a newsletter, say) are one reader: the second
+    is refused as `duplicate_person`. Occasions with a subject of their own (two carts) are not the same.
+    """
+    del campaign, moment
+    columns = open_ones.c
+    may_go = columns.refusal.is_(None)
+    nth = func.row_number().over(
+        partition_by=[columns.person_id, columns.occasion, may_go], order_by=columns.customer_id
+    )
+    twins = select(open_ones, nth.label("nth")).subquery("twin")
+    refusal = case(
+        (twins.c.refusal.is_not(None), twins.c.refusal),
+        ((twins.c.nth > 1) & twins.c.subject_id.is_(None), literal(Reason.DUPLICATE_PERSON, SqlText)),
+        else_=null(),
+    )
+    judged = select(*(c for c in twins.c if c.name not in ("refusal", "nth")), refusal.label("refusal")).subquery("judged")
+    place = func.row_number().over(
+        partition_by=[judged.c.person_id, judged.c.refusal.is_(None)],
+        order_by=[judged.c.due_at, judged.c.occasion, judged.c.customer_id],
+    )
+    return select(judged, place.label("place")).cte("ranked")
+
+
+def opening_by_zone(window: Hours | None, moment: Moment, zone_column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return an expression: the first instant at or after `as_of` at which the window is open for the customer.
+
+    One branch for each distinct opening, not for each zone: a day has few of them. Customers without a
+    zone take the project's.
+    """
+    as_of = literal(moment.as_of, UtcDateTime)
+    if window is None:
+        return as_of
+    zones_by_opening: dict[datetime, list[str]] = {}
+    for name in moment.zones:
+        zones_by_opening.setdefault(next_open(window, name, moment.as_of), []).append(name)
+    default = next_open(window, moment.time_zone, moment.as_of)
+    branches: Mapping[datetime, list[str]] = {o: z for o, z in zones_by_opening.items() if o != default}
+    otherwise = literal(default, UtcDateTime)
+    if not branches:
+        return otherwise
+    return case(*((zone_column.in_(names), literal(at, UtcDateTime)) for at, names in branches.items()), else_=otherwise)
+
+
+def _when_capped(campaign: LoadedCampaign) -> State:
+    return State.SKIPPED if campaign.settings.send.when_capped == "drop" else State.DEFERRED
+
+
+def _deferred_until(
+    campaign: LoadedCampaign, capped: ColumnElement[bool], expires_at: ColumnElement[Any], moment: Moment
+) -> ColumnElement[Any]:
+    """The occasion's own end; for a deferred mail the campaign's patience where that ends sooner."""
+    choice = campaign.settings.send.when_capped
+    if choice == "drop":
+        return expires_at
+    patience = literal(moment.as_of + choice.defer, UtcDateTime)
+    ends_sooner = or_(expires_at.is_(None), expires_at > patience)
+    bounded: Case[Any] = case((capped & ends_sooner, patience), else_=expires_at)
+    return bounded
