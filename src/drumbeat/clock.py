@@ -67,9 +67,20 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(
-            f"unknown time zone '{name}'; expected an IANA name such as Europe/London"
-        ) from None
+        raise UsageError(f"unknown time zone '{name}'; expected an IANA name such as Europe/London") from None
+
+
+def zone_or(name: str | None, default: str) -> ZoneInfo:
+    """Return the zone `name`, or the zone `default` where `name` is missing or does not exist.
+
+    For zones that come with customers' data: a wrong one must not stop a run.
+    """
+    if name:
+        try:
+            return zone(name)
+        except UsageError:
+            pass
+    return zone(default)
 
 
 def parse_instant(text: str, default_zone: str = "UTC") -> datetime:
@@ -86,6 +97,7 @@ def parse_instant(text: str, default_zone: str = "UTC") -> datetime:
 
 
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
+_LONGEST = timedelta(days=36_500)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -97,8 +109,16 @@ def parse_duration(text: str) -> timedelta:
     compact = text.strip().lower()
     parts = _DURATION.findall(compact)
     if not parts or "".join(f"{n}{u}" for n, u in parts) != re.sub(r"\s+", "", compact):
-        raise UsageError(f"cannot read '{text}' as a duration; expected a number with s, m, h, d or w, such as 4h")
-    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+        raise UsageError(
+            f"cannot read '{text}' as a duration; expected a number with s, m, h, d or w, such as 4h"
+        )
+    try:
+        span = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except (OverflowError, ValueError):  # ValueError: more digits than Python reads as a number
+        span = timedelta.max
+    if span > _LONGEST:
+        raise UsageError(f"the duration '{text[:40]}' is too long; expected at most {_LONGEST.days}d")
+    return span
 
 
 def format_duration(span: timedelta) -> str:

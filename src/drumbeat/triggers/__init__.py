@@ -5,8 +5,8 @@ A kind is a frozen pydantic model: its fields are the parameters a marketer writ
 
     KINDS = {kind.kind: kind for kind in (AbandonedCart, ExpiringPromo, Anniversary, Schedule)}
 
-`sa` (sqlalchemy), `tables` (drumbeat.store.tables) and `dialect` helpers are given here lazily: checking a
-project must not pay for importing SQLAlchemy.
+`sa` (sqlalchemy), `tables`, `types` (of drumbeat.store) and the dialect helpers `sql_time` and `sql_rows` are
+given here lazily: checking a project must not pay for importing SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ from drumbeat.lazy import lazy_module
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from drumbeat.store import tables
+    from drumbeat.store import tables, types
+    from drumbeat.store.dialect import rows as sql_rows
     from drumbeat.store.dialect import time as sql_time
 else:
     sa = lazy_module("sqlalchemy")
     tables = lazy_module("drumbeat.store.tables")
+    types = lazy_module("drumbeat.store.types")
+    sql_rows = lazy_module("drumbeat.store.dialect.rows")
     sql_time = lazy_module("drumbeat.store.dialect.time")
 
-__all__ = ["COLUMNS", "Duration", "Moment", "Subject", "Trigger", "sa", "sql_time", "tables"]
+__all__ = ["COLUMNS", "Duration", "Finding", "Moment", "Subject", "Trigger", "sa", "sql_time", "tables"]
 
 COLUMNS = ("customer_id", "occasion", "subject_id", "due_at", "expires_at")
 """The columns of every trigger's SELECT, in this order: BIGINT, TEXT, BIGINT or NULL, instant, instant or NULL."""
@@ -47,14 +50,18 @@ def _duration(value: Any) -> timedelta:
             return parse_duration(value)
         except UsageError as error:
             raise ValueError(str(error)) from None
-    raise ValueError(f"cannot read {value!r} as a duration; expected a number with s, m, h, d or w, such as 4h")
+    raise ValueError(
+        f"cannot read {value!r} as a duration; expected a number with s, m, h, d or w, such as 4h"
+    )
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
     PlainSerializer(format_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^(\s*\d+\s*[smhdw])+\s*$", "examples": ["30m", "4h", "3d", "2w"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^(\s*\d+\s*[smhdw])+\s*$", "examples": ["30m", "4h", "3d", "2w"]}
+    ),
 ]
 """A span of time as a marketer writes it: `30m`, `4h`, `3d`, `1d12h`. A day is 24 hours."""
 
@@ -81,6 +88,13 @@ class Subject(NamedTuple):
     subject_id: int | None
 
 
+class Finding(NamedTuple):
+    """One clause of a trigger's rule for one customer: what it asks and what was found, and whether it is met."""
+
+    text: str
+    met: bool
+
+
 class Trigger(BaseModel):
     """Base of every trigger kind: parameters are fields, the rule is `select`."""
 
@@ -95,7 +109,21 @@ class Trigger(BaseModel):
         `moment.as_of`. `due_at` is at or before `as_of`; a mail that cannot go out before `expires_at` is dropped.
         """
 
-    def context(self, connection: sa.Connection, subjects: Sequence[Subject]) -> dict[Subject, dict[str, Any]]:
-        """Return what templates may use of each subject, for the whole batch in one query. Default: nothing."""
-        del connection
+    def context(
+        self, connection: sa.Connection, subjects: Sequence[Subject], moment: Moment | None = None
+    ) -> dict[Subject, dict[str, Any]]:
+        """Return what templates may use of each subject, for the whole batch in one query. Default: nothing.
+
+        `moment` is when the mails are made, for what is said relative to it ("two days left"), with the
+        project's zone; its `zones` are not needed here. A subject that is gone from the store gets {}.
+        """
+        del connection, moment
         return {subject: {} for subject in subjects}
+
+    def findings(self, connection: sa.Connection, customer_id: int, moment: Moment) -> list[Finding]:
+        """Return the clauses of the rule for one customer, for `drumbeat explain`. Default: none.
+
+        Only asked when `select` gives no occasion for the customer: it tells which clause kept it away.
+        """
+        del connection, customer_id, moment
+        return []

@@ -14,14 +14,15 @@ from drumbeat.store.types import UtcDateTime
 
 
 class shifted(FunctionElement[Any]):  # noqa: N801 - reads as an SQL function
-    """`shifted(column, timedelta)`: the instant moved by a fixed span, in SQL, on both databases."""
+    """`shifted(column, span)`: the instant moved by a timedelta, or by a column of whole microseconds."""
 
     name = "shifted"
     inherit_cache = True
     type = UtcDateTime()
 
-    def __init__(self, instant: ColumnElement[Any], by: timedelta) -> None:
-        super().__init__(instant, literal(by // timedelta(microseconds=1)))
+    def __init__(self, instant: ColumnElement[Any], by: timedelta | ColumnElement[int]) -> None:
+        span = literal(by // timedelta(microseconds=1)) if isinstance(by, timedelta) else by
+        super().__init__(instant, span)
 
 
 @compiles(shifted)

@@ -1,0 +1,102 @@
+"""A small table worked out in Python, joined inside one statement: local dates a time zone, for example.
+
+It travels as ONE bound JSON document. VALUES with a bound parameter a cell costs 0.1 ms a row to compile
+(measured: 2,000 rows 0.2 s, and SQLite takes at most 32,766 parameters); this way the statement's text
+never changes, so SQLAlchemy compiles it once, and 2,000 rows take 2 ms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import CTE, ColumnElement, Dialect, String, bindparam, column, literal_column, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+def rows(name: str, columns: Mapping[str, TypeEngine[Any]], data: Iterable[Sequence[Any]]) -> CTE:
+    """Return a common table expression `name` with the given columns and rows.
+
+    Cells: str, int, date, aware datetime or None, as the column's type takes them.
+    """
+    types = tuple(columns.values())
+    document = bindparam(None, [list(row) for row in data], type_=_Rows(types), unique=True)
+    elements = _elements(document).table_valued(column("value", String()))
+    cells = [_cell(elements.c.value, i, kind).label(key) for i, (key, kind) in enumerate(columns.items())]
+    # Kept as it is: PostgreSQL would otherwise read the JSON again for every row it is compared with.
+    return select(*cells).select_from(elements).cte(name).prefix_with("MATERIALIZED", dialect="postgresql")
+
+
+class _Rows(TypeDecorator[list[list[Any]]]):
+    """Rows as JSON text, each cell in the form in which its column is stored."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, types: tuple[TypeEngine[Any], ...]) -> None:
+        super().__init__()
+        self.types = types
+
+    def process_bind_param(self, value: list[list[Any]] | None, dialect: Dialect) -> str:
+        """Write the rows as JSON."""
+        stored = [kind.dialect_impl(dialect).bind_processor(dialect) or _as_is for kind in self.types]
+        return json.dumps(
+            [[to(cell) for to, cell in zip(stored, row, strict=True)] for row in value or ()], default=_text
+        )
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, date):  # datetimes too
+        return value.isoformat()
+    raise TypeError(f"a cell cannot be a {type(value).__name__}")
+
+
+class _elements(GenericFunction[Any]):  # noqa: N801 - reads as an SQL function
+    """The elements of a JSON array, one a row."""
+
+    name = "drumbeat_elements"
+    inherit_cache = True
+
+
+@compiles(_elements)
+def _elements_postgresql(element: _elements, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"jsonb_array_elements(CAST({compiler.process(element.clauses, **kw)} AS JSONB))"
+
+
+@compiles(_elements, "sqlite")
+def _elements_sqlite(element: _elements, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+class _cell(FunctionElement[Any]):  # noqa: N801 - reads as an SQL function
+    """One cell of a row that is a JSON array."""
+
+    name = "cell"
+    inherit_cache = True
+
+    def __init__(self, value: ColumnElement[Any], position: int, kind: TypeEngine[Any]) -> None:
+        super().__init__(value, literal_column(str(position)))
+        self.type = kind
+
+
+@compiles(_cell)
+def _cell_postgresql(element: _cell, compiler: SQLCompiler, **kw: Any) -> str:
+    value, position = (compiler.process(clause, **kw) for clause in element.clauses)
+    kind = compiler.dialect.type_compiler_instance.process(element.type)
+    return f"CAST({value} ->> {position} AS {kind})"
+
+
+@compiles(_cell, "sqlite")
+def _cell_sqlite(element: _cell, compiler: SQLCompiler, **kw: Any) -> str:
+    value, position = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"json_extract({value}, '$[' || {position} || ']')"
