@@ -23,7 +23,9 @@ from drumbeat.store.engine import connect
 from drumbeat.store.tables import metadata
 
 ROOT = Path(__file__).resolve().parent.parent
-NO_POSTGRESQL = "no PostgreSQL: set DRUMBEAT_TEST_DATABASE_URL or install the server's programs (initdb, pg_ctl)"
+NO_POSTGRESQL = (
+    "no PostgreSQL: set DRUMBEAT_TEST_DATABASE_URL or install the server's programs (initdb, pg_ctl)"
+)
 
 
 @pytest.fixture(scope="session")
@@ -81,9 +83,23 @@ def postgresql_server() -> Iterator[str]:
     data = folder / "data"
 
     def run(*words: str) -> None:
-        subprocess.run([str(programs / words[0]), *words[1:]], check=True, capture_output=True, cwd=folder, **who)  # type: ignore[call-overload]
+        subprocess.run(
+            [str(programs / words[0]), *words[1:]], check=True, capture_output=True, cwd=folder, **who
+        )  # type: ignore[call-overload]
 
-    run("initdb", "-D", str(data), "-U", "drumbeat", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+    run(
+        "initdb",
+        "-D",
+        str(data),
+        "-U",
+        "drumbeat",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C.UTF-8",
+        "--no-sync",
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -100,7 +116,9 @@ def postgresql_server() -> Iterator[str]:
 def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database of the test's own."""
     name = f"drumbeat_{uuid4().hex[:12]}"
-    admin = create_engine(make_url(postgresql_server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    admin = create_engine(
+        make_url(postgresql_server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
@@ -232,7 +250,9 @@ class People:
         self.engine = engine
         self._events = 0
 
-    def add(self, count: int = 1, *, consent: bool = True, at: datetime | None = None, **columns: object) -> list[int]:
+    def add(
+        self, count: int = 1, *, consent: bool = True, at: datetime | None = None, **columns: object
+    ) -> list[int]:
         """Add customers with a mailbox each; return their ids."""
         from sqlalchemy import func, insert, select, update
 
@@ -252,15 +272,28 @@ class People:
                     "loaded_at": at,
                     **columns,
                 }
-                customer_id = connection.execute(insert(customers).values(row).returning(customers.c.id)).scalar_one()
+                customer_id = connection.execute(
+                    insert(customers).values(row).returning(customers.c.id)
+                ).scalar_one()
                 ids.append(customer_id)
                 connection.execute(
-                    update(customers).where(customers.c.id == customer_id, customers.c.person_id.is_(None)).values(person_id=customer_id)
+                    update(customers)
+                    .where(customers.c.id == customer_id, customers.c.person_id.is_(None))
+                    .values(person_id=customer_id)
                 )
                 if consent:
                     connection.execute(
                         insert(consents),
-                        [{"customer_id": customer_id, "topic": t, "granted": True, "at": at, "loaded_at": at} for t in ("offers", "news")],
+                        [
+                            {
+                                "customer_id": customer_id,
+                                "topic": t,
+                                "granted": True,
+                                "at": at,
+                                "loaded_at": at,
+                            }
+                            for t in ("offers", "news")
+                        ],
                     )
         return ids
 
@@ -275,7 +308,14 @@ class People:
             for _ in range(times):
                 self._events += 1
                 connection.execute(
-                    insert(events).values(external_id=f"e{self._events}", customer_id=customer_id, name=name, at=at, properties={}, loaded_at=at)
+                    insert(events).values(
+                        external_id=f"e{self._events}",
+                        customer_id=customer_id,
+                        name=name,
+                        at=at,
+                        properties={},
+                        loaded_at=at,
+                    )
                 )
 
     def ledger(self) -> list[tuple[str, int, str, str | None]]:
@@ -287,6 +327,8 @@ class People:
 
         with reading(self.engine) as connection:
             rows = connection.execute(
-                select(messages.c.campaign, messages.c.customer_id, messages.c.state, messages.c.reason).order_by(messages.c.id)
+                select(
+                    messages.c.campaign, messages.c.customer_id, messages.c.state, messages.c.reason
+                ).order_by(messages.c.id)
             ).all()
         return [tuple(row) for row in rows]

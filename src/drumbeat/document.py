@@ -64,7 +64,11 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
     ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, *([""] if _tag == "null" else [])])
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}",
+        re.compile(f"^(?:{_pattern})$"),
+        [*_first, *([""] if _tag == "null" else [])],
+    )
 
 
 def read_document(path: Path, *, shown_as: Path | None = None) -> Document:
@@ -73,7 +77,9 @@ def read_document(path: Path, *, shown_as: Path | None = None) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ProjectError([Issue(Place(shown), "DB002", f"is not UTF-8 text (byte {error.start}).", "Save it as UTF-8.")]) from None
+        raise ProjectError(
+            [Issue(Place(shown), "DB002", f"is not UTF-8 text (byte {error.start}).", "Save it as UTF-8.")]
+        ) from None
     except OSError as error:
         raise ProjectError([Issue(Place(shown), "DB001", f"cannot be read: {error.strerror}.")]) from None
     return parse_document(text, shown)
@@ -87,9 +93,13 @@ def parse_document(text: str, path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(path, mark.line + 1, mark.column + 1) if mark else Place(path)
-        raise ProjectError([Issue(place, "DB003", f"is not valid YAML: {error.problem or error.context}.")]) from None
+        raise ProjectError(
+            [Issue(place, "DB003", f"is not valid YAML: {error.problem or error.context}.")]
+        ) from None
     except yaml.YAMLError as error:
-        raise ProjectError([Issue(Place(path), "DB003", f"is not valid YAML: {' '.join(str(error).split())}.")]) from None
+        raise ProjectError(
+            [Issue(Place(path), "DB003", f"is not valid YAML: {' '.join(str(error).split())}.")]
+        ) from None
     finally:
         loader.dispose()
     builder = _Builder(path)
@@ -116,7 +126,9 @@ class _Builder:
         self.places.setdefault(loc, place)
         self._count += 1
         if self._count > MAX_NODES:
-            raise ProjectError([Issue(place, "DB005", f"holds more than {MAX_NODES:,} values (aliases counted).")])
+            raise ProjectError(
+                [Issue(place, "DB005", f"holds more than {MAX_NODES:,} values (aliases counted).")]
+            )
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if id(node) in self._open:
@@ -143,7 +155,12 @@ class _Builder:
                 continue
             place = self._at(key_node)
             if key in seen:
-                self._fault(key_node, "DB006", f"the key '{key}' is given twice (first on line {seen[key].line}).", "Keep one of them.")
+                self._fault(
+                    key_node,
+                    "DB006",
+                    f"the key '{key}' is given twice (first on line {seen[key].line}).",
+                    "Keep one of them.",
+                )
                 continue
             seen[key] = place
             self.places[(*loc, key)] = place

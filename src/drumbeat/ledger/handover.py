@@ -30,7 +30,7 @@ def begin(engine: Engine, message_id: int, *, worker: str, at: datetime, rule: C
         ).one()
         if row.obeys_cap:
             # A statement of its own: what is counted next must be seen after the lock was won.
-            lock_person(connection, row.sender, row.person_id or -row.customer_id)
+            lock_person(connection, row.sender, row.person_id)
         leased = connection.execute(
             select(outbox.c.message_id).where(
                 outbox.c.message_id == message_id, outbox.c.lease_owner == worker, outbox.c.lease_until > at

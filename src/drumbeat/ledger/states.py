@@ -86,7 +86,9 @@ def move(
     ).first()
     if changed is None:
         return False
-    connection.execute(insert(message_events).values(message_id=message_id, at=at, state=to, detail=detail or reason))
+    connection.execute(
+        insert(message_events).values(message_id=message_id, at=at, state=to, detail=detail or reason)
+    )
     if to.final:
         connection.execute(delete(outbox).where(outbox.c.message_id == message_id))
     return True

@@ -6,8 +6,24 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CTE, Case, ColumnElement, Connection, Select, case, exists, func, literal, null, or_, select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Case,
+    ColumnElement,
+    Connection,
+    Select,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy import Text as SqlText
+from sqlalchemy.types import NullType, TypeEngine
 
 from drumbeat.ledger.cap import CapRule, used_by_person
 from drumbeat.ledger.reach import unreachable
@@ -15,7 +31,6 @@ from drumbeat.ledger.states import Reason, State
 from drumbeat.ledger.windows import Hours, next_open
 from drumbeat.project.load import LoadedCampaign, Project
 from drumbeat.segments.compile import compile_segment
-from drumbeat.store.dialect.time import shifted
 from drumbeat.store.tables import customers, messages
 from drumbeat.store.types import UtcDateTime
 from drumbeat.triggers import Moment
@@ -27,7 +42,10 @@ STEP = "mail"
 def moment_of(connection: Connection, project: Project, as_of: datetime) -> Moment:
     """Return the moment to evaluate triggers at: `as_of` and every zone that customers live in."""
     zones = connection.execute(
-        select(customers.c.time_zone).where(customers.c.time_zone.is_not(None)).distinct().order_by(customers.c.time_zone)
+        select(customers.c.time_zone)
+        .where(customers.c.time_zone.is_not(None))
+        .distinct()
+        .order_by(customers.c.time_zone)
     ).scalars()
     return Moment(as_of=as_of, time_zone=project.config.time_zone, zones=tuple(zones))
 
@@ -43,12 +61,12 @@ def candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> Se
     return (
         select(
             occasion.c.customer_id,
-            func.coalesce(customers.c.person_id, -customers.c.id).label("person_id"),
+            customers.c.person_id,
             customers.c.time_zone,
             occasion.c.occasion,
-            occasion.c.subject_id,
+            _typed(occasion.c.subject_id, BigInteger()).label("subject_id"),
             occasion.c.due_at,
-            occasion.c.expires_at,
+            _typed(occasion.c.expires_at, UtcDateTime()).label("expires_at"),
             unreachable(marketing=campaign.settings.is_marketing, topic=topic).label("refusal"),
         )
         .join(customers, customers.c.id == occasion.c.customer_id)
@@ -59,6 +77,11 @@ def candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> Se
     )
 
 
+def _typed(column: ColumnElement[Any], type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Give a bare NULL of a trigger its type: PostgreSQL takes it for text otherwise."""
+    return cast(column, type_) if isinstance(column.type, NullType) else column
+
+
 def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Select[Any]:
     """Return the SELECT of what is decided about every candidate that the ledger has not settled yet.
 
@@ -66,7 +89,7 @@ def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Sel
     occasion stands in the ledger are left out, but for those the cap deferred: they are judged again.
     """
     open_ones = _open_candidates(project, campaign, moment)
-    ranked = _ranked(open_ones, campaign, moment)
+    ranked = _ranked(open_ones)
     rule = CapRule(project.config.cap.messages, project.config.cap.per)
     columns = ranked.c
     state: ColumnElement[Any] = case(
@@ -85,7 +108,7 @@ def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Sel
         statement = statement.outerjoin_from(ranked, used, used.c.person_id == columns.person_id)
     return statement.add_columns(
         expires_at.label("expires_at"), state.label("state"), reason.label("reason")
-    ).where(literal(True))  # noqa: FBT003 - SQLite's INSERT..SELECT..ON CONFLICT needs a WHERE
+    ).where(literal(True))
 
 
 def _open_candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> CTE:
@@ -103,11 +126,16 @@ def _open_candidates(project: Project, campaign: LoadedCampaign, moment: Moment)
     opening = opening_by_zone(campaign.settings.send.window, moment, found.c.time_zone)
     too_late = found.c.expires_at <= opening
     refusal = case(
-        (found.c.refusal.is_not(None), found.c.refusal), (too_late, literal(Reason.TOO_LATE, SqlText)), else_=null()
+        (found.c.refusal.is_not(None), found.c.refusal),
+        (too_late, literal(Reason.TOO_LATE, SqlText)),
+        else_=null(),
     )
     return (
         select(
-            *(found.c[name] for name in ("customer_id", "person_id", "occasion", "subject_id", "due_at", "expires_at")),
+            *(
+                found.c[name]
+                for name in ("customer_id", "person_id", "occasion", "subject_id", "due_at", "expires_at")
+            ),
             opening.label("send_at"),
             refusal.label("refusal"),
         )
@@ -116,13 +144,12 @@ def _open_candidates(project: Project, campaign: LoadedCampaign, moment: Moment)
     )
 
 
-def _ranked(open_ones: CTE, campaign: LoadedCampaign, moment: Moment) -> CTE:
+def _ranked(open_ones: CTE) -> CTE:
     """The open candidates with their place in the queue of each person's mails.
 
     Two customer rows of one person with the same occasion (a newsletter, say) are one reader: the second
     is refused as `duplicate_person`. Occasions with a subject of their own (two carts) are not the same.
     """
-    del campaign, moment
     columns = open_ones.c
     may_go = columns.refusal.is_(None)
     nth = func.row_number().over(
@@ -134,7 +161,9 @@ def _ranked(open_ones: CTE, campaign: LoadedCampaign, moment: Moment) -> CTE:
         ((twins.c.nth > 1) & twins.c.subject_id.is_(None), literal(Reason.DUPLICATE_PERSON, SqlText)),
         else_=null(),
     )
-    judged = select(*(c for c in twins.c if c.name not in ("refusal", "nth")), refusal.label("refusal")).subquery("judged")
+    judged = select(
+        *(c for c in twins.c if c.name not in ("refusal", "nth")), refusal.label("refusal")
+    ).subquery("judged")
     place = func.row_number().over(
         partition_by=[judged.c.person_id, judged.c.refusal.is_(None)],
         order_by=[judged.c.due_at, judged.c.occasion, judged.c.customer_id],
@@ -142,7 +171,9 @@ def _ranked(open_ones: CTE, campaign: LoadedCampaign, moment: Moment) -> CTE:
     return select(judged, place.label("place")).cte("ranked")
 
 
-def opening_by_zone(window: Hours | None, moment: Moment, zone_column: ColumnElement[Any]) -> ColumnElement[Any]:
+def opening_by_zone(
+    window: Hours | None, moment: Moment, zone_column: ColumnElement[Any]
+) -> ColumnElement[Any]:
     """Return an expression: the first instant at or after `as_of` at which the window is open for the customer.
 
     One branch for each distinct opening, not for each zone: a day has few of them. Customers without a
@@ -159,7 +190,10 @@ def opening_by_zone(window: Hours | None, moment: Moment, zone_column: ColumnEle
     otherwise = literal(default, UtcDateTime)
     if not branches:
         return otherwise
-    return case(*((zone_column.in_(names), literal(at, UtcDateTime)) for at, names in branches.items()), else_=otherwise)
+    return case(
+        *((zone_column.in_(names), literal(at, UtcDateTime)) for at, names in branches.items()),
+        else_=otherwise,
+    )
 
 
 def _when_capped(campaign: LoadedCampaign) -> State:

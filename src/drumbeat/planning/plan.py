@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Boolean, Connection, Engine, Integer, Text, func, insert, literal, select, update
 
+from drumbeat.ingest import people
 from drumbeat.ledger.cap import lock_sender
 from drumbeat.ledger.states import Reason, State
 from drumbeat.planning.candidates import STEP, decisions, moment_of
 from drumbeat.project.load import LoadedCampaign, Project
 from drumbeat.store.dialect.insert import insert as upsert
 from drumbeat.store.engine import writing
-from drumbeat.store.tables import messages, outbox, runs
+from drumbeat.store.tables import customers, messages, outbox, runs
 from drumbeat.store.types import UtcDateTime
 from drumbeat.triggers import Moment
 
@@ -101,7 +102,9 @@ def plan(
     result: PlanResult | None = None
     try:
         with writing(engine) as connection:
-            result = _plan_all(connection, project, chosen, as_of, dry_run=dry_run, inspect=inspect, progress=progress)
+            result = _plan_all(
+                connection, project, chosen, as_of, dry_run=dry_run, inspect=inspect, progress=progress
+            )
             if dry_run:
                 raise _RollBack
     except _RollBack:
@@ -132,6 +135,7 @@ def _plan_all(
     run_id: int = connection.execute(
         insert(runs).values(kind="plan", as_of=as_of, started_at=as_of, summary={}).returning(runs.c.id)
     ).scalar_one()
+    _know_everyone(connection)
     expired = _expire_deferred(connection, chosen, as_of)
     moment = moment_of(connection, project, as_of)
     done = []
@@ -140,10 +144,18 @@ def _plan_all(
             progress(campaign.name)
         done.append(_plan_campaign(connection, project, campaign, moment, run_id))
     result = PlanResult(None if dry_run else run_id, as_of, dry_run, tuple(done), expired)
-    connection.execute(update(runs).where(runs.c.id == run_id).values(summary=result.to_json(), finished_at=as_of))
+    connection.execute(
+        update(runs).where(runs.c.id == run_id).values(summary=result.to_json(), finished_at=as_of)
+    )
     if inspect is not None:
         inspect(connection, run_id)
     return result
+
+
+def _know_everyone(connection: Connection) -> None:
+    """Give customers who came in by another way than `drumbeat import` their person: the cap counts by it."""
+    if connection.execute(select(customers.c.id).where(customers.c.person_id.is_(None)).limit(1)).first():
+        people.assign(connection)
 
 
 def _expire_deferred(connection: Connection, chosen: list[LoadedCampaign], as_of: datetime) -> int:
@@ -189,9 +201,13 @@ def _plan_campaign(
         "reason": decided.c.reason,
     }
     columns = constants | taken
-    source = select(*(value.label(name) for name, value in columns.items())).where(literal(True))  # noqa: FBT003
+    source = select(*(value.label(name) for name, value in columns.items())).where(literal(True))
     statement = upsert(connection, messages).from_select(list(columns), source)
-    fresh = {name: statement.excluded[name] for name in columns if name not in ("campaign", "step", "customer_id", "occasion")}
+    fresh = {
+        name: statement.excluded[name]
+        for name in columns
+        if name not in ("campaign", "step", "customer_id", "occasion")
+    }
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["campaign", "step", "customer_id", "occasion"],
@@ -204,7 +220,9 @@ def _plan_campaign(
         insert(outbox).from_select(
             ["message_id", "due_at", "priority"],
             select(messages.c.id, messages.c.due_at, messages.c.priority).where(
-                messages.c.run_id == run_id, messages.c.campaign == campaign.name, messages.c.state == State.PLANNED
+                messages.c.run_id == run_id,
+                messages.c.campaign == campaign.name,
+                messages.c.state == State.PLANNED,
             ),
         )
     )

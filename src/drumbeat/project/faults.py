@@ -8,7 +8,9 @@ from drumbeat.document import Document, Loc
 from drumbeat.issues import Issue, nearest
 
 
-def issues_of(error: ValidationError, model: type[BaseModel], document: Document, within: Loc = ()) -> list[Issue]:
+def issues_of(
+    error: ValidationError, model: type[BaseModel], document: Document, within: Loc = ()
+) -> list[Issue]:
     """Return one Issue a fault. `within` is the way from the document's top to the validated value."""
     issues: dict[tuple[object, str], Issue] = {}
     for fault in error.errors():
@@ -23,7 +25,12 @@ def issues_of(error: ValidationError, model: type[BaseModel], document: Document
         else:
             what = ".".join(str(part) for part in loc if not str(part).startswith(("function-", "literal[")))
             message = str(fault["msg"]).removeprefix("Value error, ")
-            issue = Issue(document.value_place(loc), "DB020", f"{what or 'the file'}: {message}.", "" if kind == "value_error" else f"Found {fault['input']!r}.")
+            issue = Issue(
+                document.value_place(loc),
+                "DB020",
+                f"{what or 'the file'}: {message}.",
+                "" if kind == "value_error" else f"Found {fault['input']!r}.",
+            )
         issues.setdefault((issue.place, issue.code + issue.message), issue)
     return list(issues.values())
 

@@ -1,6 +1,6 @@
 """Load a project folder and check it as a whole: all faults at once, each with its place.
 
-    project.yaml · segments.yaml · campaigns/*.yaml · triggers/ · templates/
+project.yaml · segments.yaml · campaigns/*.yaml · triggers/ · templates/
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ class LoadedCampaign:
     @property
     def counts_toward_cap(self) -> bool:
         """Say whether its mails use up the cap of others."""
-        return self.settings.is_marketing if self.settings.counts_toward_cap is None else self.settings.counts_toward_cap
+        return (
+            self.settings.is_marketing
+            if self.settings.counts_toward_cap is None
+            else self.settings.counts_toward_cap
+        )
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,18 @@ def find_root(start: Path) -> Path:
     for folder in (here, *here.parents):
         if (folder / CONFIG_FILE).is_file():
             return folder
-    raise UsageError(f"no {CONFIG_FILE} in {here} or above; go into a project, pass --project DIR, or make one with `drumbeat init`")
+    raise UsageError(
+        f"no {CONFIG_FILE} in {here} or above; go into a project, pass --project DIR, or make one with `drumbeat init`"
+    )
 
 
 def load_project(root: Path) -> Project:
     """Load and check the project in `root`. Raises ProjectError with every fault found."""
     found: list[Issue] = []
     if not (root / CONFIG_FILE).is_file():
-        raise UsageError(f"no {CONFIG_FILE} in {root}; pass --project DIR, or make a project with `drumbeat init`")
+        raise UsageError(
+            f"no {CONFIG_FILE} in {root}; pass --project DIR, or make a project with `drumbeat init`"
+        )
     config_document = _read(root, Path(CONFIG_FILE), found)
     config = _validated(ProjectConfig, config_document, found)
     segments: Mapping[str, Segment] = {}
@@ -156,29 +164,60 @@ def _check_campaign(
         found.append(Issue(document.value_place(loc), code, message, fix))
 
     if settings.campaign != document.path.stem:
-        fault("DB010", ("campaign",), f"the campaign '{settings.campaign}' stands in {document.path.name}.", f"Name the file {settings.campaign}.yaml, so that it is found by its name.")
+        fault(
+            "DB010",
+            ("campaign",),
+            f"the campaign '{settings.campaign}' stands in {document.path.name}.",
+            f"Name the file {settings.campaign}.yaml, so that it is found by its name.",
+        )
     if settings.segment != EVERYONE and settings.segment not in segments:
-        fault("DB011", ("segment",), f"unknown segment '{settings.segment}'.", nearest(settings.segment, [*segments, EVERYONE]))
+        fault(
+            "DB011",
+            ("segment",),
+            f"unknown segment '{settings.segment}'.",
+            nearest(settings.segment, [*segments, EVERYONE]),
+        )
     if not (root / "templates" / settings.message.template).is_dir():
         folders = [p.name for p in (root / "templates").glob("[a-z]*") if p.is_dir()]
-        fault("DB012", ("message", "template"), f"unknown template '{settings.message.template}'.", nearest(settings.message.template, folders))
+        fault(
+            "DB012",
+            ("message", "template"),
+            f"unknown template '{settings.message.template}'.",
+            nearest(settings.message.template, folders),
+        )
     if config is not None:
         if settings.topic not in config.topics:
-            fault("DB013", ("topic",), f"unknown topic '{settings.topic}'.", nearest(settings.topic, config.topics))
+            fault(
+                "DB013",
+                ("topic",),
+                f"unknown topic '{settings.topic}'.",
+                nearest(settings.topic, config.topics),
+            )
         if settings.sender is not None and settings.sender not in config.senders:
-            fault("DB015", ("sender",), f"unknown sender '{settings.sender}'.", nearest(settings.sender, config.senders))
+            fault(
+                "DB015",
+                ("sender",),
+                f"unknown sender '{settings.sender}'.",
+                nearest(settings.sender, config.senders),
+            )
     trigger = _check_trigger(document, settings, kinds, found)
     if len(found) > before or trigger is None or config is None:
         return None
     return LoadedCampaign(document.path, settings, trigger, settings.sender or config.default_sender)
 
 
-def _check_trigger(document: Document, settings: Campaign, kinds: Mapping[str, type[Trigger]] | None, found: list[Issue]) -> Trigger | None:
+def _check_trigger(
+    document: Document, settings: Campaign, kinds: Mapping[str, type[Trigger]] | None, found: list[Issue]
+) -> Trigger | None:
     if kinds is None:
         return None
     ((kind, params),) = settings.trigger.items()
     if kind not in kinds:
-        found.append(Issue(document.place(("trigger", kind)), "DB014", f"unknown trigger '{kind}'.", nearest(kind, kinds)))
+        found.append(
+            Issue(
+                document.place(("trigger", kind)), "DB014", f"unknown trigger '{kind}'.", nearest(kind, kinds)
+            )
+        )
         return None
     try:
         return kinds[kind].model_validate(params)
@@ -192,7 +231,9 @@ def _trigger_kinds(root: Path, found: list[Issue]) -> Mapping[str, type[Trigger]
     entry = root / "triggers" / "__init__.py"
     shown = Path("triggers/__init__.py")
     if not entry.is_file():
-        found.append(Issue(Place(shown), "DB016", "is missing.", "It lists the trigger kinds: KINDS = {...}."))
+        found.append(
+            Issue(Place(shown), "DB016", "is missing.", "It lists the trigger kinds: KINDS = {...}.")
+        )
         return None
     name = f"drumbeat_project_{blake2b(str(root.resolve()).encode(), digest_size=6).hexdigest()}_triggers"
     spec = importlib.util.spec_from_file_location(name, entry, submodule_search_locations=[str(entry.parent)])
@@ -205,11 +246,26 @@ def _trigger_kinds(root: Path, found: list[Issue]) -> Mapping[str, type[Trigger]
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # noqa: BLE001 - a company's own code may raise anything; it is reported with its place
-        found.append(Issue(_raised_at(error, root, shown), "DB016", f"cannot be imported: {type(error).__name__}: {error}."))
+        found.append(
+            Issue(
+                _raised_at(error, root, shown),
+                "DB016",
+                f"cannot be imported: {type(error).__name__}: {error}.",
+            )
+        )
         return None
     kinds: Any = getattr(module, "KINDS", None)
-    if not isinstance(kinds, Mapping) or not all(isinstance(k, type) and issubclass(k, Trigger) for k in kinds.values()):
-        found.append(Issue(Place(shown), "DB016", "has no KINDS.", "Expected a dict from a kind's name to its Trigger class."))
+    if not isinstance(kinds, Mapping) or not all(
+        isinstance(k, type) and issubclass(k, Trigger) for k in kinds.values()
+    ):
+        found.append(
+            Issue(
+                Place(shown),
+                "DB016",
+                "has no KINDS.",
+                "Expected a dict from a kind's name to its Trigger class.",
+            )
+        )
         return None
     return kinds
 
@@ -218,7 +274,11 @@ def _raised_at(error: BaseException, root: Path, default: Path) -> Place:
     """Return the innermost line of the project's own files in the error's traceback."""
     if isinstance(error, SyntaxError) and error.filename:
         path = Path(error.filename)
-        return Place(path.relative_to(root) if path.is_relative_to(root) else path, error.lineno or 1, error.offset or 1)
+        return Place(
+            path.relative_to(root) if path.is_relative_to(root) else path,
+            error.lineno or 1,
+            error.offset or 1,
+        )
     place, frame = Place(default), error.__traceback__
     while frame is not None:
         path = Path(frame.tb_frame.f_code.co_filename)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from drumbeat.clock import zone
 from drumbeat.errors import UsageError
@@ -34,7 +42,11 @@ def _clock_time(value: Any) -> Any:
     raise ValueError(f"cannot read {value!r} as a time of day; expected for example 09:00")
 
 
-ClockTime = Annotated[time, BeforeValidator(_clock_time), WithJsonSchema({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$"})]
+ClockTime = Annotated[
+    time,
+    BeforeValidator(_clock_time),
+    WithJsonSchema({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$"}),
+]
 
 
 class Model(BaseModel):
@@ -65,7 +77,9 @@ class Smtp(Model):
     host: str = "127.0.0.1"
     port: int = Field(25, ge=1, le=65535)
     tls: Literal["none", "starttls", "implicit"] = "none"
-    ca_file: str | None = Field(None, description="Trust this CA instead of the system's, for a private server")
+    ca_file: str | None = Field(
+        None, description="Trust this CA instead of the system's, for a private server"
+    )
     username_env: str | None = None
     password_env: str | None = None
     timeout: Duration = Field(default="60s", validate_default=True)  # type: ignore[assignment]

@@ -38,7 +38,9 @@ def connect(url: str) -> Engine:
         return _connect_postgresql(parsed)
     if backend == "sqlite":
         return _connect_sqlite(parsed)
-    raise StoreError(f"cannot use a '{backend}' database; expected sqlite:///file.db or postgresql://user@host/name")
+    raise StoreError(
+        f"cannot use a '{backend}' database; expected sqlite:///file.db or postgresql://user@host/name"
+    )
 
 
 def _connect_postgresql(url: URL) -> Engine:
@@ -57,7 +59,9 @@ def _connect_sqlite(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         folder = Path(url.database).expanduser().resolve().parent
         if not folder.is_dir():
-            raise StoreError(f"the database's folder {folder} does not exist; make it, or choose another DRUMBEAT_DATABASE_URL")
+            raise StoreError(
+                f"the database's folder {folder} does not exist; make it, or choose another DRUMBEAT_DATABASE_URL"
+            )
     engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
@@ -126,7 +130,9 @@ def _explain(engine: Engine, error: DBAPIError) -> str:
     if _is_missing_table(error) or "no such column" in first_line:
         return f"the database {where} lacks Drumbeat's tables ({first_line}); run `drumbeat db upgrade`"
     if "locked" in first_line:
-        return f"the database {where} stayed locked by another program for {SQLITE_BUSY_TIMEOUT_S} s; try again"
+        return (
+            f"the database {where} stayed locked by another program for {SQLITE_BUSY_TIMEOUT_S} s; try again"
+        )
     if "unable to open" in first_line:
         return f"cannot open the database {where}; check that the folder exists and may be written to"
     return f"cannot use the database {where}: {first_line}; check that it runs and that DRUMBEAT_DATABASE_URL is right"

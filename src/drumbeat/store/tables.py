@@ -122,7 +122,12 @@ orders = Table(
     Column("total", Money, nullable=False),
     Column("currency", Text),
     Column("loaded_at", UtcDateTime, nullable=False),
-    Index("ix_orders_customer_id_ordered_at", "customer_id", "ordered_at", postgresql_include=["total", "status"]),
+    Index(
+        "ix_orders_customer_id_ordered_at",
+        "customer_id",
+        "ordered_at",
+        postgresql_include=["total", "status"],
+    ),
     Index("ix_orders_ordered_at", "ordered_at", postgresql_include=["customer_id"]),
 )
 

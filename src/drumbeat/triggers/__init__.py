@@ -36,10 +36,22 @@ else:
     sql_rows = lazy_module("drumbeat.store.dialect.rows")
     sql_time = lazy_module("drumbeat.store.dialect.time")
 
-__all__ = ["COLUMNS", "Duration", "Finding", "Moment", "Subject", "Trigger", "sa", "sql_time", "tables"]
+__all__ = [
+    "COLUMNS",
+    "Duration",
+    "Finding",
+    "Moment",
+    "Subject",
+    "Trigger",
+    "sa",
+    "sql_rows",
+    "sql_time",
+    "tables",
+    "types",
+]
 
 COLUMNS = ("customer_id", "occasion", "subject_id", "due_at", "expires_at")
-"""The columns of every trigger's SELECT, in this order: BIGINT, TEXT, BIGINT or NULL, instant, instant or NULL."""
+"""The columns of every trigger's SELECT, in order: BIGINT, TEXT, BIGINT or NULL, instant, instant or NULL."""
 
 
 def _duration(value: Any) -> timedelta:
@@ -89,7 +101,7 @@ class Subject(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One clause of a trigger's rule for one customer: what it asks and what was found, and whether it is met."""
+    """One clause of a trigger's rule for one customer: what it asks, what was found, and whether it is met."""
 
     text: str
     met: bool
@@ -98,7 +110,7 @@ class Finding(NamedTuple):
 class Trigger(BaseModel):
     """Base of every trigger kind: parameters are fields, the rule is `select`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
     kind: ClassVar[str]
 
     @abstractmethod
@@ -106,7 +118,8 @@ class Trigger(BaseModel):
         """Return the SELECT of every occasion that is due at `moment.as_of`.
 
         Columns: COLUMNS. (customer_id, occasion) must be unique in the result. No `now()` in SQL: bind
-        `moment.as_of`. `due_at` is at or before `as_of`; a mail that cannot go out before `expires_at` is dropped.
+        `moment.as_of`. `due_at` is at or before `as_of`; a mail that cannot go out before `expires_at` is
+        dropped.
         """
 
     def context(
