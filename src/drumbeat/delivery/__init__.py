@@ -34,7 +34,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail ready to leave. `content` has CRLF line ends and no dot-stuffing; `key` is unique and stable per message."""
+    """A mail ready to leave.
+
+    `content` has CRLF line ends and no dot-stuffing; `key` is unique and stable per message.
+    """
 
     key: str
     envelope_from: str
@@ -43,7 +46,10 @@ class Mail:
 
 
 class Backend(Protocol):
-    """What the send loop needs. `open` and `hand_over` raise DeliveryError where the backend as a whole is unusable."""
+    """What the send loop needs.
+
+    `open` and `hand_over` raise DeliveryError where the backend as a whole is unusable.
+    """
 
     name: str
 

@@ -1,0 +1,1 @@
+"""The outbox: what waits to be handed over, and the only loop that hands it over."""
