@@ -197,7 +197,9 @@ class Happened(Trigger):
 KINDS = {Happened.kind: Happened}
 ''',
     "templates/hello/subject.txt.j2": "Hello {{ customer.first_name }}",
-    "templates/hello/body.html.j2": '<!doctype html><html><head><title>Hello</title></head><body><p>Hello</p><a href="{{ unsubscribe_url }}">Unsubscribe</a></body></html>',
+    "templates/hello/body.html.j2": """<!doctype html><html><head><title>Hello</title></head>
+<body><p>Hello</p><a href="{{ unsubscribe_url }}">Unsubscribe</a></body></html>
+""",
     "templates/hello/body.txt.j2": "Hello\n\nUnsubscribe: {{ unsubscribe_url }}\n",
     "templates/hello/sample.yaml": "customer: {first_name: Ada}\n",
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Boolean, Connection, Engine, Integer, Text, func, insert, literal, select, update
+from sqlalchemy import Boolean, ColumnElement, Connection, Engine, Integer, Text, func, insert, literal, select, update
 
 from drumbeat.ingest import people
 from drumbeat.ledger.cap import lock_sender
@@ -178,7 +178,7 @@ def _plan_campaign(
 ) -> CampaignPlan:
     decided = decisions(project, campaign, moment).subquery("decision")
     settings = campaign.settings
-    constants = {
+    constants: dict[str, ColumnElement[Any]] = {
         "run_id": literal(run_id, Integer),
         "campaign": literal(campaign.name, Text),
         "step": literal(STEP, Text),
@@ -191,7 +191,7 @@ def _plan_campaign(
         "counts_toward_cap": literal(campaign.counts_toward_cap, Boolean),
         "planned_at": literal(moment.as_of, UtcDateTime),
     }
-    taken = {
+    taken: dict[str, ColumnElement[Any]] = {
         "customer_id": decided.c.customer_id,
         "occasion": decided.c.occasion,
         "subject_id": decided.c.subject_id,
