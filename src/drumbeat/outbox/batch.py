@@ -38,7 +38,7 @@ class Item:
 
 def load(connection: Connection, claims: Sequence[Claim]) -> list[Item]:
     """Return the claimed messages in the order they were claimed."""
-    columns = [customers.c[name].label(f"customer_{name}") for name in customers.c.keys()]  # noqa: SIM118 - not a dict
+    columns = [customers.c[name].label(f"customer__{name}") for name in customers.c.keys()]  # noqa: SIM118 - not a dict
     rows = connection.execute(
         select(messages, *columns)
         .join(customers, customers.c.id == messages.c.customer_id)
@@ -60,5 +60,5 @@ def _item(row: Any, attempts: int) -> Item:
         template=row["template"],
         expires_at=row["expires_at"],
         subject=Subject(row["customer_id"], row["occasion"], row["subject_id"]),
-        customer={name: row[f"customer_{name}"] for name in customers.c.keys()},  # noqa: SIM118 - not a dict
+        customer={name: row[f"customer__{name}"] for name in customers.c.keys()},  # noqa: SIM118 - not a dict
     )

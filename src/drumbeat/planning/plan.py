@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, Connection, Engine, Integer, Text, func, insert, literal, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Text,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from drumbeat.ingest import people
 from drumbeat.ledger.cap import lock_sender
