@@ -1,0 +1,1 @@
+"""The web server that answers readers: open pixel, links, unsubscribe, health."""
