@@ -1,0 +1,11 @@
+"""Mails from templates: Jinja, signed links, MIME. Takes plain values; knows neither store nor project.
+
+templates.py    Templates(folder, language).load(name) -> Template.render(context) -> Rendered
+environment.py  the sandbox and its filters: money, date, datetime, plural
+flatten.py      a layout and its blocks become one source, so that CSS can be inlined before rendering
+inline.py       CSS into style attributes at compile time, or per mail where that is impossible
+check.py        what `drumbeat validate` says about a template
+links.py        signed links: click, open, unsubscribe
+secret.py       the key they are signed with
+compose.py      headers and MIME, as bytes
+"""

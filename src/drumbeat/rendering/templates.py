@@ -1,0 +1,224 @@
+"""The mails of a project: one folder each with subject, HTML and text, and variants by language.
+
+templates/abandoned_cart/subject.txt.j2   body.html.j2      body.txt.j2      sample.yaml
+                         subject.de.txt.j2 body.de.html.j2  body.de.txt.j2   sample.de.yaml (optional)
+templates/_layout/       what they share
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template as JinjaTemplate
+from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
+
+from drumbeat.errors import DrumbeatError, ProjectError, RenderError
+from drumbeat.issues import Place, nearest
+from drumbeat.rendering.environment import make_environment
+from drumbeat.rendering.flatten import CannotFlattenError, flatten
+from drumbeat.rendering.inline import inline_html, inline_source, same_page
+from drumbeat.rendering.sample import read_sample
+
+PARTS = {"subject": "subject{}.txt.j2", "html": "body{}.html.j2", "text": "body{}.txt.j2"}
+"""The files of a mail; `{}` is empty or `.de`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A mail's content: one line of subject, a whole HTML document with CSS inlined, and its plain text."""
+
+    subject: str
+    html: str
+    text: str
+
+
+class Templates:
+    """The templates in a folder. `language`: what files without a language in their name are written in.
+
+    Everything is compiled once and kept: a change on disk is seen by a new Templates.
+    """
+
+    def __init__(self, folder: Path, language: str = "en") -> None:
+        self.folder = folder
+        self.language = language
+        self.environment = make_environment(folder)
+        # Flat sources: the lexer has applied whitespace control, a second time would eat line ends.
+        self.flat_environment = make_environment(folder)
+        self.flat_environment.trim_blocks = self.flat_environment.lstrip_blocks = False
+        self._loaded: dict[tuple[str, str], Template] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all mails, sorted; folders that start with `_` or `.` are no mails."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            f.name for f in self.folder.iterdir() if f.is_dir() and not f.name.startswith(("_", "."))
+        )
+
+    def languages(self, name: str) -> list[str]:
+        """Return the languages, beside the default one, that any file of the mail is written in, sorted."""
+        found = set()
+        for pattern in PARTS.values():
+            start, end = pattern.split("{}")
+            for file in (self.folder / name).glob(f"{start}.*{end}"):
+                language = file.name[len(start) + 1 : -len(end)]
+                if language:
+                    found.add(language)
+        return sorted(found)
+
+    def path(self, name: str, part: str, language: str | None = None) -> Path:
+        """Return where a part of the mail in a language is, or would be; None is the default language."""
+        return self.folder / name / PARTS[part].format(f".{language}" if language else "")
+
+    def load(self, name: str, language: str | None = None) -> Template:
+        """Return the mail in the language, compiled and kept.
+
+        `de-AT` falls back to `de`, then to the default; a variant counts when all three parts are there, so
+        that no mail mixes languages. Raises RenderError where the mail does not exist or does not compile.
+        """
+        variant = self._variant(name, language)
+        key = (name, variant or "")
+        if key not in self._loaded:
+            self._loaded[key] = self._compile(name, variant)
+        return self._loaded[key]
+
+    def _variant(self, name: str, language: str | None) -> str | None:
+        wanted = (language or self.language).replace("_", "-")
+        for candidate in dict.fromkeys((wanted, wanted.partition("-")[0])):
+            if candidate == self.language:
+                return None
+            if candidate.replace("-", "").isalnum() and all(
+                self.path(name, p, candidate).is_file() for p in PARTS
+            ):
+                return candidate
+        return None
+
+    def _compile(self, name: str, variant: str | None) -> Template:
+        if name not in self.names():
+            raise RenderError(f"unknown template '{name}'. {nearest(name, self.names())}")
+        parts: dict[str, JinjaTemplate] = {}
+        for part in PARTS:
+            file = self.path(name, part, variant)
+            try:
+                parts[part] = self.environment.get_template(f"{name}/{file.name}")
+            except (TemplateError, UnicodeDecodeError) as error:
+                raise RenderError(described(self.folder, error, f"{name}/{file.name}")) from None
+        template = Template(self, name, variant, parts)
+        template.inline()
+        return template
+
+
+class Template:
+    """One mail in one language, compiled. `caution`: why its CSS is inlined per mail, or None."""
+
+    def __init__(
+        self, home: Templates, name: str, variant: str | None, parts: Mapping[str, JinjaTemplate]
+    ) -> None:
+        self.home = home
+        self.name = name
+        self.variant = variant
+        self.language = variant or home.language
+        self.parts = parts
+        self.caution: str | None = None
+        self._flat: JinjaTemplate | None = None
+
+    def render(self, context: Mapping[str, Any]) -> Rendered:
+        """Fill in a context: subject, HTML and text. `language` is added to it, for the filters.
+
+        Raises RenderError with the file and line: a name that is missing, a subject of several lines or
+        of none, an empty text.
+        """
+        full = {**context, "language": self.language}
+        subject = self._part("subject", full).strip()
+        text = self._part("text", full).strip("\n") + "\n"
+        html = self._html(full)
+        if not subject or len(subject.splitlines()) > 1:
+            found = "is empty" if not subject else f"has {len(subject.splitlines())} lines"
+            raise RenderError(f"{self._place('subject')} the subject {found}; expected one line of text")
+        if not text.strip():
+            raise RenderError(f"{self._place('text')} the text part is empty; readers without HTML need it")
+        return Rendered(subject, html, text)
+
+    def inline(self) -> None:
+        """Inline the CSS in the source; where that is impossible, say why in `caution` and do it per mail.
+
+        A sample, where there is one, must give the same page either way.
+        """
+        file = f"{self.name}/{self.home.path(self.name, 'html', self.variant).name}"
+        try:
+            source = inline_source(flatten(self.home.environment, file))
+            code = self.home.flat_environment.compile(source, file, f"{file} (CSS inlined)")
+            self._flat = JinjaTemplate.from_code(
+                self.home.flat_environment, code, self.home.flat_environment.make_globals(None)
+            )
+            self._compare()
+        except (CannotFlattenError, TemplateSyntaxError) as error:
+            self._flat = None
+            self.caution = str(error)
+
+    def _compare(self) -> None:
+        try:
+            sample = {**read_sample(self.home.folder, self.name, self.variant), "language": self.language}
+            expected = inline_html(self.parts["html"].render(sample))
+        except (
+            ProjectError,
+            TemplateError,
+            CannotFlattenError,
+            ArithmeticError,
+            ValueError,
+            TypeError,
+            LookupError,
+        ):
+            return  # the sample itself is wrong: check_template says so
+        if self._flat is None or not same_page(expected, self._flat.render(sample)):
+            raise CannotFlattenError(
+                "its style sheet depends on what is rendered (:nth-child, +, or a macro's surroundings)"
+            )
+
+    def _html(self, context: Mapping[str, Any]) -> str:
+        if self._flat is None:
+            return inline_html(self._part("html", context))
+        try:
+            return self._flat.render(context)
+        except Exception:  # noqa: BLE001 - rendered again from the files below, to name file and line
+            # The flat source has other lines than the files; the files' own render meets the same fault.
+            return inline_html(self._part("html", context))
+
+    def _part(self, part: str, context: Mapping[str, Any]) -> str:
+        try:
+            return self.parts[part].render(context)
+        except DrumbeatError as error:
+            raise RenderError(f"{self._place(part)} {error}") from None
+        except Exception as error:  # a template may raise anything (a filter, 1/0)
+            raise RenderError(described(self.home.folder, error, self.parts[part].name or part)) from error
+
+    def _place(self, part: str) -> Place:
+        return Place(
+            Path(self.home.folder.name) / self.name / self.home.path(self.name, part, self.variant).name
+        )
+
+
+def fault_place(folder: Path, error: BaseException, name: str) -> Place:
+    """Return the innermost template's line that an error came from; paths begin with the folder's name."""
+    if isinstance(error, TemplateSyntaxError):
+        return Place(Path(folder.name) / (error.name or name), error.lineno)
+    place = Place(Path(folder.name) / name)
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(folder) and path.suffix == ".j2":
+            place = Place(Path(folder.name) / path.relative_to(folder), frame.lineno or 1)
+    return place
+
+
+def described(folder: Path, error: BaseException, name: str) -> str:
+    """Return one line: the place in a template and what went wrong there."""
+    if isinstance(error, TemplateNotFound):
+        return (
+            f"{Place(Path(folder.name) / name)} '{error.name}' does not exist; paths begin in {folder.name}/"
+        )
+    kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+    return f"{fault_place(folder, error, name)} {kind}{' '.join(str(error).split())}"
