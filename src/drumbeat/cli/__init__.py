@@ -25,16 +25,12 @@ class Entry(NamedTuple):
 
 COMMANDS: Mapping[str, Entry] = {
     "init": Entry("drumbeat.cli.init", "Make a new project in a folder, with campaigns to start from."),
-    "validate": Entry(
-        "drumbeat.cli.validate", "Check every file of the project and show all faults at once."
-    ),
+    "validate": Entry("drumbeat.cli.validate", "Check the project's files and show all faults at once."),
     "import": Entry("drumbeat.cli.import_", "Load customers, orders and events from a file by a mapping."),
     "plan": Entry("drumbeat.cli.plan", "Show who would get which mail now, and why others would not."),
     "run": Entry("drumbeat.cli.run", "Evaluate the campaigns, deliver the mails, collect what came in."),
     "deliver": Entry("drumbeat.cli.deliver", "Hand over the mails that are due."),
-    "explain": Entry(
-        "drumbeat.cli.explain", "Tell why a customer got a campaign's mail, or what kept it away."
-    ),
+    "explain": Entry("drumbeat.cli.explain", "Tell why a customer got a mail, or what kept it away."),
     "preview": Entry("drumbeat.cli.preview", "Render a mail with its sample or with a customer's data."),
     "report": Entry("drumbeat.cli.report", "Show what became of each campaign, as a table or an HTML page."),
     "serve": Entry("drumbeat.cli.serve", "Answer readers' opens, clicks and unsubscribes over HTTP."),

@@ -23,10 +23,7 @@ def upgrade(project_dir: Path | None, as_json: bool) -> None:
     from drumbeat.store import upgrade as store
 
     engine = open_engine(open_project(project_dir), check=False)
-    try:
-        before, after = store.upgrade(engine)
-    finally:
-        engine.dispose()
+    before, after = store.upgrade(engine)
     if as_json:
         emit_json({"before": before, "after": after})
     elif before == after:
@@ -45,10 +42,7 @@ def status(project_dir: Path | None, as_json: bool) -> None:
 
     engine = open_engine(open_project(project_dir), check=False)
     where = engine.url.render_as_string(hide_password=True)
-    try:
-        state = schema_state(engine)
-    finally:
-        engine.dispose()
+    state = schema_state(engine)
     if as_json:
         emit_json({"database": where, "state": state.schema, "revision": state.revision, "needed": HEAD})
     else:

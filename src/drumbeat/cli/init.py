@@ -56,7 +56,9 @@ def make_project(folder: Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             if (source / part).is_dir():
-                shutil.copytree(source / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+                shutil.copytree(
+                    source / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+                )
             elif (source / part).is_file():
                 shutil.copy2(source / part, folder / part)
             else:
@@ -64,7 +66,9 @@ def make_project(folder: Path) -> list[str]:
             copied.append(part)
         (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write {error.filename or folder}: {error.strerror}; choose another folder") from None
+        raise UsageError(
+            f"cannot write {error.filename or folder}: {error.strerror}; choose another folder"
+        ) from None
     return copied
 
 

@@ -12,22 +12,17 @@ def command(project_dir: Path | None, as_of: str | None, as_json: bool) -> None:
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from drumbeat.clock import Clock, FixedClock, ShiftedClock, SystemClock, parse_instant
-from drumbeat.errors import StoreError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from drumbeat.project.load import Project
-
-DATABASE_VARIABLE = "DRUMBEAT_DATABASE_URL"
-DATABASE_FILE = "drumbeat.db"
 
 project_option = click.option(
     "-C",
@@ -70,40 +65,16 @@ def project_root(path: Path | None = None) -> Path:
     return path.resolve() if path is not None else find_root(Path.cwd())
 
 
-def database_url(project: Project) -> str:
-    """Return the store's URL: DRUMBEAT_DATABASE_URL, else project.yaml, else SQLite in the project's folder.
-
-    A relative SQLite path is read from the project's folder, so that it means the same from everywhere.
-    """
-    url = os.environ.get(DATABASE_VARIABLE) or project.config.database or f"sqlite:///{DATABASE_FILE}"
-    file = url.removeprefix("sqlite:///")
-    if file != url and file and not file.startswith((":memory:", "/", "file:")):
-        return f"sqlite:///{project.root / file}"
-    return url
-
-
 def open_engine(project: Project, *, check: bool = True) -> Engine:
-    """Open the project's store and check that its tables are of this version.
+    """Open the project's store and check that its tables are of this version; see project.store.open_store.
 
-    An SQLite file inside the project's folder is made at first use. Raises StoreError where the
-    database is unreachable, has no tables, or has those of another version.
+    It is closed when the command ends. `check=False` leaves the version to the caller.
     """
-    from drumbeat.store.engine import connect
-    from drumbeat.store.upgrade import Schema, schema_state, upgrade
+    from drumbeat.project.store import open_store
 
-    engine = connect(database_url(project))
-    if not check:
-        return engine
-    file = engine.url.database
-    own_file = (
-        engine.dialect.name == "sqlite" and file is not None and Path(file).is_relative_to(project.root)
-    )
-    state = schema_state(engine)
-    if state.schema is Schema.MISSING and own_file:
-        upgrade(engine)
-    elif state.schema is not Schema.CURRENT:
-        engine.dispose()
-        raise StoreError(state.advice)
+    engine = open_store(project, check=check)
+    if (context := click.get_current_context(silent=True)) is not None:
+        context.call_on_close(engine.dispose)
     return engine
 
 

@@ -54,19 +54,22 @@ def schema_state(engine: Engine) -> SchemaState:
         return SchemaState(
             Schema.OLDER,
             revision,
-            f"the tables in {where} are of version {revision}, this program needs {HEAD}; run `drumbeat db upgrade`",
+            f"the tables in {where} are of version {revision}, this program needs {HEAD}; "
+            "run `drumbeat db upgrade`",
         )
     if revision is not None:
         return SchemaState(
             Schema.NEWER,
             revision,
-            f"the tables in {where} are of version {revision}, this program knows up to {HEAD}; install a newer Drumbeat",
+            f"the tables in {where} are of version {revision}, this program knows up to {HEAD}; "
+            "install a newer Drumbeat",
         )
     if "messages" in names and "outbox" in names:
         return SchemaState(
             Schema.UNVERSIONED,
             None,
-            f"the tables in {where} carry no version; they were not made by `drumbeat db upgrade`: use an empty database",
+            f"the tables in {where} carry no version, so `drumbeat db upgrade` did not make them; "
+            "use an empty database",
         )
     return SchemaState(
         Schema.MISSING, None, f"the database {where} has no tables of Drumbeat yet; run `drumbeat db upgrade`"

@@ -1,0 +1,216 @@
+"""The three runs, as functions: what the flows and `drumbeat run` call.
+
+    collect    imports what changed, takes back hand-overs that were cut off
+    evaluate   decides who gets which mail
+    deliver    hands over what is due
+
+Each returns an `Account`: its figures, for JSON, for a table and for a Markdown page. Prefect is not
+imported here; flows/ of the project wraps each function in a flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select
+
+from drumbeat.clock import Clock, ShiftedClock, SystemClock, zone
+from drumbeat.errors import DeliveryError, InputError, StoreError
+from drumbeat.project.load import Project, load_project
+from drumbeat.project.store import open_store
+from drumbeat.store.engine import reading, writing
+from drumbeat.store.tables import runs
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+RETRIED = (StoreError, DeliveryError)
+"""What may be gone a minute later: the database or the mail server was away. The rest needs a person."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a run did. `figures` is what `drumbeat run --json` prints, `rows` the same for people."""
+
+    run: str
+    as_of: datetime
+    headline: str
+    figures: Mapping[str, Any]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def markdown(self) -> str:
+        """Return the account as a Markdown page, for Prefect's artifacts."""
+        lines = [f"## {self.headline}", "", f"As of {self.as_of.isoformat()}", ""]
+        if self.rows:
+            lines.append("| " + " | ".join(self.columns) + " |")
+            lines.append("|" + " --- |" * len(self.columns))
+            lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in self.rows]
+        return "\n".join(lines) + "\n"
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return the rows as dictionaries, for Prefect's table artifact."""
+        return [dict(zip(self.columns, map(_cell, row), strict=True)) for row in self.rows]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the account as `drumbeat run --json` prints it; the shape is in docs/commands.md."""
+        return {"run": self.run, "as_of": self.as_of.isoformat(), "headline": self.headline, **self.figures}
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).replace("|", "\\|")
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[tuple[Engine, Project]]:
+    """Load the project in `root` and open its store; closes it at the end."""
+    project = load_project(root)
+    engine = open_store(project)
+    try:
+        yield engine, project
+    finally:
+        engine.dispose()
+
+
+def clock_at(as_of: datetime | None, project: Project) -> Clock:
+    """Return the machine's clock, or one that starts at `as_of`; without a zone that is the project's."""
+    if as_of is None:
+        return SystemClock()
+    return ShiftedClock(as_of if as_of.tzinfo else as_of.replace(tzinfo=zone(project.config.time_zone)))
+
+
+def evaluate(
+    engine: Engine,
+    project: Project,
+    *,
+    clock: Clock,
+    campaigns: Collection[str] = (),
+    dry_run: bool = False,
+) -> Account:
+    """Decide about every candidate and fill the outbox. No campaigns named: all that are enabled."""
+    from drumbeat.planning.plan import plan
+
+    result = plan(engine, project, as_of=clock.now(), campaigns=list(campaigns) or None, dry_run=dry_run)
+    reasons = sorted({reason for campaign in result.campaigns for reason in campaign.skipped})
+    rows = [
+        (c.campaign, c.candidates, c.planned, c.deferred, *(c.skipped.get(reason, 0) for reason in reasons))
+        for c in result.campaigns
+    ]
+    kept = " (dry run: nothing kept)" if dry_run else ""
+    return Account(
+        "evaluate",
+        result.as_of,
+        f"{result.planned} mails planned in {len(rows)} campaigns{kept}",
+        result.to_json(),
+        ("campaign", "candidates", "planned", "deferred", *reasons),
+        rows,
+    )
+
+
+def deliver(engine: Engine, project: Project, *, clock: Clock, limit: int | None = None) -> Account:
+    """Hand over what is due, at most `limit` mails."""
+    from dataclasses import asdict
+
+    from drumbeat.outbox.deliver import deliver as hand_over
+
+    as_of = clock.now()
+    figures = asdict(hand_over(engine, project, clock=clock, limit=limit))
+    return Account(
+        "deliver",
+        as_of,
+        f"{figures['sent']} mails sent",
+        figures,
+        ("outcome", "mails"),
+        [(outcome, count) for outcome, count in figures.items() if isinstance(count, int)],
+    )
+
+
+def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
+    """Import the files of `imports:` that changed, and settle hand-overs that were cut off.
+
+    A file counts as changed when its content or its mapping's differs from the last collect's. Raises
+    InputError for a file that cannot be read; those before it stay imported.
+    """
+    as_of = clock.now()
+    known = _last_digests(engine)
+    seen: dict[str, str] = {}
+    imported: list[dict[str, Any]] = []
+    try:
+        for source in project.config.imports:
+            digest = _digest(project.root / source.file, project.root / source.mapping)
+            if known.get(source.file) != digest:
+                imported.append(_import(engine, project, source.file, source.mapping, clock))
+            seen[source.file] = digest
+    finally:
+        cut_off = _settle_cut_off(engine, clock)
+        figures = {"imported": imported, "unchanged": len(seen) - len(imported), "cut_off": cut_off}
+        with writing(engine) as connection:
+            connection.execute(
+                insert(runs).values(
+                    kind="collect",
+                    as_of=as_of,
+                    started_at=as_of,
+                    finished_at=clock.now(),
+                    summary={**figures, "digests": known | seen},
+                )
+            )
+    rows = [
+        (one["file"], one["read"], one["inserted"], one["updated"], one["unchanged"], one["rejected"])
+        for one in imported
+    ]
+    return Account(
+        "collect",
+        as_of,
+        f"{len(imported)} files imported, {cut_off} hand-overs that were cut off are settled",
+        figures,
+        ("file", "read", "inserted", "updated", "unchanged", "rejected"),
+        rows,
+    )
+
+
+def _import(engine: Engine, project: Project, file: str, mapping: str, clock: Clock) -> dict[str, Any]:
+    from drumbeat.ingest.load import import_file
+    from drumbeat.ingest.mapping import read_mapping
+
+    done = import_file(
+        engine,
+        project.root / file,
+        read_mapping(project.root / mapping, project.config.time_zone),
+        loaded_at=clock.now(),
+    )
+    counts = ("read", "inserted", "updated", "unchanged", "rejected")
+    return {"file": file, **{name: getattr(done, name) for name in counts}}
+
+
+def _settle_cut_off(engine: Engine, clock: Clock) -> int:
+    from drumbeat.outbox.recover import recover
+
+    return recover(engine, at=clock.now())
+
+
+def _last_digests(engine: Engine) -> dict[str, str]:
+    with reading(engine) as connection:
+        summary = connection.execute(
+            select(runs.c.summary).where(runs.c.kind == "collect").order_by(runs.c.id.desc()).limit(1)
+        ).scalar()
+    digests: dict[str, str] = (summary or {}).get("digests", {})
+    return digests
+
+
+def _digest(*files: Path) -> str:
+    digests = []
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                digests.append(file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise InputError(
+                f"cannot read {path}: {error.strerror}; project.yaml names it under imports"
+            ) from None
+    return ":".join(digests)
