@@ -107,6 +107,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def session(engine: Engine) -> Iterator[Connection]:
+    """Open one connection for several transactions, each begun with `connection.begin()`.
+
+    For work that fills temporary tables first and takes the writers' lock only for the last step: call
+    `connection.execution_options(drumbeat_writing=True)` before that step's `begin()`.
+    """
+    with _translated(engine), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
 def _translated(engine: Engine) -> Iterator[None]:
     """Turn the driver's connection troubles into a StoreError of one line."""
     try:

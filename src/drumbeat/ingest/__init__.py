@@ -1,0 +1,1 @@
+"""Data from outside into the store: files, read through a mapping in YAML."""
