@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,8 +41,8 @@ def back(as_of: datetime, span: timedelta) -> datetime:
 
 def _entry_condition(column: ColumnElement[Any], key: str, test: Test) -> ColumnElement[bool]:
     match test:
-        case Test(("is_not" | "not_in") as operator, value):
-            return sa.not_(_entry_condition(column, key, Test(NEGATED[operator], value)))
+        case Test(("is_not" | "not_in") as negated, value):
+            return sa.not_(_entry_condition(column, key, Test(NEGATED[negated], value)))
         case Test("exists", wanted):
             found = json.json_exists(column, sa.literal(key))
             return found if wanted else sa.not_(found)
@@ -64,19 +65,12 @@ def _in(column: ColumnElement[Any], key: str, kind: json.Kind, values: list[Any]
 def _compared(value: ColumnElement[Any], test: Test, as_of: datetime | None = None) -> ColumnElement[bool]:
     """Compare; NULL where the value is."""
     wanted: Any = test.value
+    if test.operator in _SYMBOLS:
+        condition: ColumnElement[bool] = _SYMBOLS[test.operator](value, wanted)
+        return condition
     match test.operator:
-        case "is":
-            return value == sa.literal(wanted, value.type) if isinstance(wanted, bool) else value == wanted
         case "in":
             return value.in_(wanted)
-        case "at_least":
-            return value >= wanted
-        case "at_most":
-            return value <= wanted
-        case "more_than" | "after":
-            return value > wanted
-        case "less_than" | "before":
-            return value < wanted
         case "contains":
             return words.contains(value, wanted)
         case "starts_with":
@@ -85,3 +79,19 @@ def _compared(value: ColumnElement[Any], test: Test, as_of: datetime | None = No
             # What happened after as_of was left out before: the near end needs no bound here.
             return value > back(as_of, wanted)
     raise TypeError(f"no SQL for the operator {test.operator}")  # pragma: no cover
+
+
+def _is(value: ColumnElement[Any], wanted: Any) -> ColumnElement[bool]:
+    # A bare True would be written as IS TRUE on PostgreSQL and be compared as 1 elsewhere.
+    return value == (sa.literal(wanted, value.type) if isinstance(wanted, bool) else wanted)
+
+
+_SYMBOLS: dict[str, Callable[[ColumnElement[Any], Any], Any]] = {
+    "is": _is,
+    "at_least": operator.ge,
+    "at_most": operator.le,
+    "more_than": operator.gt,
+    "less_than": operator.lt,
+    "after": operator.gt,
+    "before": operator.lt,
+}

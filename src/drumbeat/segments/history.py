@@ -8,6 +8,7 @@ orders themselves are asked.
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,14 +65,16 @@ def _implies_one(node: History) -> bool:
     """Say whether a test fails anyway where there are no rows, so that counting them adds nothing."""
     if any(test.operator not in NEGATED for test in (*node.first, *node.last)):
         return True
-    return any(
-        not isinstance(test.value, tuple)
-        and (
-            (test.operator == "at_least" and test.value > 0)
-            or (test.operator == "more_than" and test.value >= 0)
-        )  # type: ignore[operator]
-        for test in node.total
-    )
+    return any(_fails_on_nothing(test) for test in node.total)
+
+
+def _fails_on_nothing(test: Test) -> bool:
+    match test:
+        case Test("at_least", Decimal() as least):
+            return least > 0
+        case Test("more_than", Decimal() as bound):
+            return bound >= 0
+    return False
 
 
 def _count_condition(node: History, test: Test, as_of: datetime) -> ColumnElement[bool]:
