@@ -1,4 +1,4 @@
-"""The trigger kinds of this project, listed by hand: a new kind is one file beside this one and one line here.
+"""The trigger kinds of this project, listed by hand: a new kind is one file beside this one and a line here.
 
 How to write one: docs/triggers.md. A name in KINDS is the word a marketer writes under `trigger:`.
 """

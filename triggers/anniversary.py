@@ -11,7 +11,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from drumbeat.clock import start_of_day, zone_or
 from drumbeat.issues import nearest
-from drumbeat.triggers import Duration, Moment, Subject, Trigger, sa, sql_rows, sql_time, tables, types
+from drumbeat.triggers import (
+    Duration,
+    Moment,
+    Subject,
+    Trigger,
+    sa,
+    sql_json,
+    sql_rows,
+    sql_time,
+    tables,
+    types,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import CTE, ColumnElement, Connection, FromClause, Select
@@ -28,8 +39,7 @@ class OfAttribute(BaseModel):
     """A date of the customer's own, written as 2012-02-29 in `customers.attributes`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    # SQLite's JSON paths have no way to write these two.
-    attribute: str = Field(min_length=1, pattern=r'^[^"\\]+$')
+    attribute: str = Field(min_length=1)
 
 
 class OfEvent(BaseModel):
@@ -52,7 +62,7 @@ def _known(value: Any) -> Any:
         if key in ("attribute", "event") and isinstance(name, str) and name:
             return OfAttribute(attribute=name) if key == "attribute" else OfEvent(event=name)
     raise ValueError(
-        f"cannot read {value!r}; expected one of {', '.join(FIELDS)}, or {{attribute: name}}, or {{event: name}}"
+        f"cannot read {value!r}; expected one of {', '.join(FIELDS)}, {{attribute: name}} or {{event: name}}"
     )
 
 
@@ -108,7 +118,7 @@ class Anniversary(Trigger):
     def select(self, moment: Moment) -> Select[Any]:
         """Return the customers whose anniversary's mail belongs to their present local day."""
         days = list(self._days(moment))
-        if isinstance(self.of, str) and self.of == "birth_date" or isinstance(self.of, OfAttribute):
+        if self.of == "birth_date" or isinstance(self.of, OfAttribute):
             return self._of_dates(days, moment)
         return self._of_instants(days, moment)
 
@@ -154,7 +164,7 @@ class Anniversary(Trigger):
         stored: ColumnElement[Any] = customers.c.birth_date
         kind: Any = sa.Date()
         if isinstance(self.of, OfAttribute):
-            stored, kind = customers.c.attributes[self.of.attribute].as_string(), sa.Text()
+            stored, kind = sql_json.json_value(customers.c.attributes, self.of.attribute, "text"), sa.Text()
         originals = sql_rows.rows(
             "originals",
             {"day": sa.Integer(), "original": kind, "occasion": sa.Text(), "subject_id": sa.BigInteger()},
@@ -243,7 +253,7 @@ class Anniversary(Trigger):
 
 
 class _LocalDay(NamedTuple):
-    """An anniversary whose mail is due in a zone: `name` as customers have it, `zone` the one it stands for."""
+    """An anniversary whose mail is due in a zone: `name` as customers have it, `zone` what it stands for."""
 
     name: str
     zone: str

@@ -58,7 +58,6 @@ class ExpiringPromo(Trigger):
             coupons.c.expires_at > moment.as_of,
             coupons.c.expires_at <= moment.as_of + self.within,
             sa.or_(coupons.c.starts_at.is_(None), coupons.c.starts_at <= moment.as_of),
-            sa.or_(coupons.c.starts_at.is_(None), coupons.c.starts_at < coupons.c.expires_at),
         )
 
     def context(

@@ -76,7 +76,8 @@ class Schedule(Trigger):
     def select(self, moment: Moment) -> Select[Any]:
         """Return every customer where a tick is due, nobody where none is."""
         tick = self.latest_tick(moment)
-        expires_at = tick + self.catch_up if tick else None
+        # In UTC: a zone's own arithmetic moves the clock face, which loses the hour of a change.
+        expires_at = tick.astimezone(UTC) + self.catch_up if tick else None
         occasion = f"schedule:{tick.isoformat(timespec='minutes')}" if tick else ""
         return sa.select(
             tables.customers.c.id.label("customer_id"),

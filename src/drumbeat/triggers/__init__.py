@@ -5,7 +5,7 @@ A kind is a frozen pydantic model: its fields are the parameters a marketer writ
 
     KINDS = {kind.kind: kind for kind in (AbandonedCart, ExpiringPromo, Anniversary, Schedule)}
 
-`sa` (sqlalchemy), `tables`, `types` (of drumbeat.store) and the dialect helpers `sql_time` and `sql_rows` are
+`sa` (sqlalchemy), `tables`, `types` (of drumbeat.store) and the dialect helpers `sql_*` are
 given here lazily: checking a project must not pay for importing SQLAlchemy.
 """
 
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from drumbeat.store import tables, types
+    from drumbeat.store.dialect import json as sql_json
     from drumbeat.store.dialect import rows as sql_rows
     from drumbeat.store.dialect import time as sql_time
 else:
     sa = lazy_module("sqlalchemy")
     tables = lazy_module("drumbeat.store.tables")
     types = lazy_module("drumbeat.store.types")
+    sql_json = lazy_module("drumbeat.store.dialect.json")
     sql_rows = lazy_module("drumbeat.store.dialect.rows")
     sql_time = lazy_module("drumbeat.store.dialect.time")
 
@@ -44,6 +46,7 @@ __all__ = [
     "Subject",
     "Trigger",
     "sa",
+    "sql_json",
     "sql_rows",
     "sql_time",
     "tables",
@@ -101,7 +104,7 @@ class Subject(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One clause of a trigger's rule for one customer: what it asks, what was found, and whether it is met."""
+    """One clause of a rule for one customer: what it asks and what was found, and whether it is met."""
 
     text: str
     met: bool
