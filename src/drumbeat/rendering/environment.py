@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, Undefined, pass_context
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, Undefined, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -49,6 +49,13 @@ def make_environment(folder: Path) -> MailEnvironment:
     )
     environment.filters.update(FILTERS)
     return environment
+
+
+def source_text(environment: MailEnvironment, name: str) -> str:
+    """Return the source of a template file. Raises TemplateNotFound."""
+    if environment.loader is None:  # cannot happen: make_environment gives one
+        raise TemplateNotFound(name)
+    return environment.loader.get_source(environment, name)[0]
 
 
 def escaped(name: str | None) -> bool:

@@ -27,6 +27,15 @@ PARTS = {"subject": "subject{}.txt.j2", "html": "body{}.html.j2", "text": "body{
 """The files of a mail; `{}` is empty or `.de`."""
 
 
+class TemplateFault(RenderError):  # noqa: N818 - a fault in a file, in the words of the rest
+    """A template does not compile or render. `place`: where; `detail`: what is wrong there."""
+
+    def __init__(self, place: Place, detail: str) -> None:
+        self.place = place
+        self.detail = detail
+        super().__init__(f"{place} {detail}")
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A mail's content: one line of subject, a whole HTML document with CSS inlined, and its plain text."""
@@ -106,7 +115,7 @@ class Templates:
             try:
                 parts[part] = self.environment.get_template(f"{name}/{file.name}")
             except (TemplateError, UnicodeDecodeError) as error:
-                raise RenderError(described(self.folder, error, f"{name}/{file.name}")) from None
+                raise fault(self.folder, error, f"{name}/{file.name}") from None
         template = Template(self, name, variant, parts)
         template.inline()
         return template
@@ -138,9 +147,9 @@ class Template:
         html = self._html(full)
         if not subject or len(subject.splitlines()) > 1:
             found = "is empty" if not subject else f"has {len(subject.splitlines())} lines"
-            raise RenderError(f"{self._place('subject')} the subject {found}; expected one line of text")
+            raise TemplateFault(self.place("subject"), f"the subject {found}; expected one line of text")
         if not text.strip():
-            raise RenderError(f"{self._place('text')} the text part is empty; readers without HTML need it")
+            raise TemplateFault(self.place("text"), "the text part is empty; readers without HTML need it")
         return Rendered(subject, html, text)
 
     def inline(self) -> None:
@@ -192,33 +201,39 @@ class Template:
         try:
             return self.parts[part].render(context)
         except DrumbeatError as error:
-            raise RenderError(f"{self._place(part)} {error}") from None
+            raise TemplateFault(self.place(part), str(error)) from None
         except Exception as error:  # a template may raise anything (a filter, 1/0)
-            raise RenderError(described(self.home.folder, error, self.parts[part].name or part)) from error
+            raise fault(self.home.folder, error, self.parts[part].name or part) from error
 
-    def _place(self, part: str) -> Place:
-        return Place(
-            Path(self.home.folder.name) / self.name / self.home.path(self.name, part, self.variant).name
+    def place(self, part: str) -> Place:
+        """Return where a part of the mail is: its file, line 1."""
+        file = self.home.path(self.name, part, self.variant)
+        return _shown(self.home.folder, file.relative_to(self.home.folder))
+
+
+def fault(folder: Path, error: BaseException, name: str) -> TemplateFault:
+    """Return an error met in a template as one line with the innermost template's place.
+
+    Paths begin with the folder's name; `name` is the file to blame where the error tells none.
+    """
+    if isinstance(error, TemplateNotFound):
+        return TemplateFault(
+            _shown(folder, name), f"'{error.name}' does not exist; paths begin in {folder.name}/"
         )
+    kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+    return TemplateFault(_fault_place(folder, error, name), f"{kind}{' '.join(str(error).split())}")
 
 
-def fault_place(folder: Path, error: BaseException, name: str) -> Place:
-    """Return the innermost template's line that an error came from; paths begin with the folder's name."""
+def _fault_place(folder: Path, error: BaseException, name: str) -> Place:
     if isinstance(error, TemplateSyntaxError):
-        return Place(Path(folder.name) / (error.name or name), error.lineno)
-    place = Place(Path(folder.name) / name)
+        return _shown(folder, error.name or name, error.lineno)
+    place = _shown(folder, name)
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
         if path.is_relative_to(folder) and path.suffix == ".j2":
-            place = Place(Path(folder.name) / path.relative_to(folder), frame.lineno or 1)
+            place = _shown(folder, path.relative_to(folder), frame.lineno or 1)
     return place
 
 
-def described(folder: Path, error: BaseException, name: str) -> str:
-    """Return one line: the place in a template and what went wrong there."""
-    if isinstance(error, TemplateNotFound):
-        return (
-            f"{Place(Path(folder.name) / name)} '{error.name}' does not exist; paths begin in {folder.name}/"
-        )
-    kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-    return f"{fault_place(folder, error, name)} {kind}{' '.join(str(error).split())}"
+def _shown(folder: Path, name: str | Path, line: int = 1) -> Place:
+    return Place(Path(folder.name) / name, line)
