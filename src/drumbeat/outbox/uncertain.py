@@ -1,0 +1,48 @@
+"""The mails of which nobody knows whether they went out, for a person to look at."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from drumbeat.ledger.states import State
+from drumbeat.store.tables import customers, messages
+
+
+class Uncertain(NamedTuple):
+    """A mail whose hand-over was cut off; `at` is the latest moment it can have gone out."""
+
+    message_id: int
+    customer: str
+    email: str | None
+    campaign: str
+    occasion: str
+    at: datetime
+    answer: str | None
+
+
+def list_uncertain(
+    connection: Connection, *, since: datetime | None = None, limit: int | None = None
+) -> list[Uncertain]:
+    """Return the uncertain mails, newest first; with `since` only those from that moment on."""
+    rows = connection.execute(
+        select(
+            messages.c.id,
+            customers.c.external_id,
+            customers.c.email,
+            messages.c.campaign,
+            messages.c.occasion,
+            messages.c.sent_at,
+            messages.c.answer,
+        )
+        .join(customers, customers.c.id == messages.c.customer_id)
+        .where(
+            messages.c.state == State.UNCERTAIN,
+            *([messages.c.sent_at >= since] if since is not None else []),
+        )
+        .order_by(messages.c.sent_at.desc(), messages.c.id)
+        .limit(limit)
+    )
+    return [Uncertain(*row) for row in rows]
