@@ -28,6 +28,11 @@ NO_POSTGRESQL = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes golden files anew instead of comparing with them."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew instead of comparing")
+
+
 @pytest.fixture(scope="session")
 def project_root() -> Path:
     """The reference project."""

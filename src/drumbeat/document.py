@@ -21,6 +21,9 @@ from drumbeat.issues import Issue, Place
 MAX_NODES = 200_000
 """More values than this in one file are taken for an alias bomb."""
 
+MAX_DEPTH = 100
+"""Deeper nesting is refused before it exhausts Python's stack (at about 300)."""
+
 Loc = tuple[str | int, ...]
 """The way to a value: keys and list positions from the top, as pydantic writes it."""
 
@@ -125,6 +128,8 @@ class _Builder:
         self.values[loc] = place
         self.places.setdefault(loc, place)
         self._count += 1
+        if len(loc) > MAX_DEPTH:
+            raise ProjectError([Issue(place, "DB005", f"is nested more than {MAX_DEPTH} deep.", "Flatten it.")])
         if self._count > MAX_NODES:
             raise ProjectError(
                 [Issue(place, "DB005", f"holds more than {MAX_NODES:,} values (aliases counted).")]

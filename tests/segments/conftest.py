@@ -21,10 +21,6 @@ from drumbeat.store.engine import connect
 _RELATIVE = re.compile(r"(?:now|(\w+) (ago|later))(?: ([-+]\d+)us)?")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write the golden SQL anew")
-
-
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def shared_store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -21,7 +21,7 @@ from drumbeat.errors import ProjectError, UsageError
 from drumbeat.issues import Issue, Place, nearest
 from drumbeat.project.faults import issues_of
 from drumbeat.project.models import Campaign, ProjectConfig
-from drumbeat.segments.grammar import EVERYONE, Segment, parse_segments
+from drumbeat.segments.grammar import EVERYONE, Segment, parse_segments, topics_used
 from drumbeat.triggers import Trigger
 
 CONFIG_FILE = "project.yaml"
@@ -104,6 +104,12 @@ def load_project(root: Path) -> Project:
     if (segments_document := _read(root, Path("segments.yaml"), found)) is not None:
         segments, segment_issues = parse_segments(segments_document)
         found += segment_issues
+        if config is not None:
+            found += [
+                Issue(place, "DB013", f"unknown topic '{topic}'.", nearest(topic, config.topics))
+                for topic, place in topics_used(segments)
+                if topic not in config.topics
+            ]
     kinds = _trigger_kinds(root, found)
     campaigns: dict[str, LoadedCampaign] = {}
     files = sorted(p for p in (root / "campaigns").glob("*") if p.suffix in (".yaml", ".yml"))
