@@ -41,7 +41,8 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@touch $@
 
 demo: $(VENV)/.runtime
-	@$(BIN)/drumbeat demo $(ARGS)
+	@rm -rf demo-out
+	@$(BIN)/drumbeat demo --keep demo-out $(ARGS)
 
 test: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-cache
@@ -57,4 +58,4 @@ bench: $(VENV)/.dev
 	@$(BIN)/python -m bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache demo-out

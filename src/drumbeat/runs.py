@@ -174,6 +174,33 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
     )
 
 
+def report(engine: Engine, project: Project, *, clock: Clock) -> Account:
+    """Say what became of each campaign, over all its messages."""
+    from drumbeat.reporting.funnel import make_report
+
+    made = make_report(engine, project, as_of=clock.now())
+    columns = (
+        "campaign",
+        "candidates",
+        "planned",
+        "skipped",
+        "sent",
+        "opened",
+        "clicked",
+        "ordered",
+        "revenue",
+    )
+    rows = [
+        (one.campaign, *(getattr(one.figures, name) for name in columns[1:-1]), f"{one.figures.revenue:.2f}")
+        for one in made.campaigns
+    ]
+    totals = made.totals
+    headline = (
+        f"{totals.sent} sent, {totals.opened} opened, {totals.clicked} clicked, {totals.ordered} ordered"
+    )
+    return Account("report", made.as_of, headline, made.as_json(), columns, rows)
+
+
 def _import(engine: Engine, project: Project, file: str, mapping: str, clock: Clock) -> dict[str, Any]:
     from drumbeat.ingest.load import import_file
     from drumbeat.ingest.mapping import read_mapping

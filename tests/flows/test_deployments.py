@@ -24,7 +24,8 @@ def test_a_scheduled_run_reaches_completed_and_leaves_its_artifacts(
     with child(words, log=log, environment=deployed.environment, folder=tmp_path) as worker:
         deadline = time.monotonic() + 120
         while not (done := _completed(deployed, deployment["id"])):
-            assert worker.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
+            assert worker.poll() is None, log.read_text()[-4000:]
+            assert time.monotonic() < deadline, log.read_text()[-4000:]
             time.sleep(0.5)
     run = done[0]
     assert run["auto_scheduled"] is True

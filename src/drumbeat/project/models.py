@@ -68,7 +68,7 @@ class Cap(Model):
     """The most marketing mails that reach a person from one sender in any rolling span."""
 
     messages: int = Field(4, ge=1)
-    per: Duration = Field(default="168h", validate_default=True)  # type: ignore[assignment]
+    per: Duration = Field(default="168h", validate_default=True)
 
 
 class Smtp(Model):
@@ -82,7 +82,7 @@ class Smtp(Model):
     )
     username_env: str | None = None
     password_env: str | None = None
-    timeout: Duration = Field(default="60s", validate_default=True)  # type: ignore[assignment]
+    timeout: Duration = Field(default="60s", validate_default=True)
 
 
 class MailFolder(Model):
@@ -97,7 +97,7 @@ class Delivery(Model):
     backend: Literal["smtp", "file", "console"] = "file"
     smtp: Smtp = Smtp()
     file: MailFolder = MailFolder()
-    lease: Duration = Field(default="10m", validate_default=True)  # type: ignore[assignment]
+    lease: Duration = Field(default="10m", validate_default=True)
     attempts: int = Field(8, ge=1, description="Give a mail up after this many temporary refusals")
 
 
@@ -171,7 +171,7 @@ class Send(Model):
 class OrderGoal(Model):
     """An order within the span after the mail."""
 
-    within: Duration = Field(default="5d", validate_default=True)  # type: ignore[assignment]
+    within: Duration = Field(default="5d", validate_default=True)
 
 
 class Goal(Model):

@@ -8,6 +8,7 @@ from typing import Any
 
 from drumbeat.project.load import trigger_kinds
 from drumbeat.project.models import Campaign, ProjectConfig
+from drumbeat.segments.schema import segments_schema
 
 FOLDER = Path(".drumbeat/schemas")
 
@@ -45,6 +46,7 @@ def write(root: Path) -> list[Path]:
     for name, schema in (
         ("project", ProjectConfig.model_json_schema(by_alias=True)),
         ("campaign", campaign_schema(root)),
+        ("segments", segments_schema()),
     ):
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         path = folder / f"{name}.json"

@@ -202,8 +202,16 @@ def upgrade() -> None:
             name=op.f("uq_messages_campaign_step_customer_id_occasion"),
         ),
     )
-    op.create_index("ix_messages_campaign_state", "messages", ["campaign", "state"], unique=False)
+    op.create_index("ix_messages_campaign_run_id", "messages", ["campaign", "run_id"], unique=False)
     op.create_index("ix_messages_customer_id_sender", "messages", ["customer_id", "sender"], unique=False)
+    op.create_index(
+        "ix_messages_deferred",
+        "messages",
+        ["campaign", "expires_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'deferred'"),
+        sqlite_where=sa.text("state = 'deferred'"),
+    )
     op.create_index("ix_messages_sent_at", "messages", ["sent_at"], unique=False)
     op.create_table(
         "orders",

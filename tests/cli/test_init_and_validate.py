@@ -1,0 +1,128 @@
+"""Making a project, and checking it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from drumbeat.cli import cli
+from drumbeat.cli.init import PARTS
+from drumbeat.cli.output import guarded
+from drumbeat.project import check
+
+
+@pytest.fixture
+def shop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A project as `drumbeat init` makes it."""
+    assert guarded(cli, ["init", str(tmp_path / "shop")]) == 0
+    capsys.readouterr()
+    return tmp_path / "shop"
+
+
+def test_a_new_project_is_sound(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 0
+    assert "campaigns are sound" in capsys.readouterr().out
+
+
+def test_a_new_project_has_every_part(shop: Path) -> None:
+    assert {path.name for path in shop.iterdir()} == {*PARTS, ".gitignore"}
+    assert not list(shop.rglob("__pycache__"))
+
+
+def test_init_refuses_a_folder_with_something_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("keep me")
+    assert guarded(cli, ["init", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_init_takes_an_empty_folder(tmp_path: Path) -> None:
+    assert guarded(cli, ["init", str(tmp_path)]) == 0
+    assert (tmp_path / "project.yaml").is_file()
+
+
+def test_the_parts_of_a_project_are_those_the_wheel_carries(project_root: Path) -> None:
+    import tomllib
+
+    wheel = tomllib.loads((project_root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
+    assert wheel["only-include"] == ["src/drumbeat", *PARTS]
+    assert wheel["sources"] == {"src/drumbeat": "drumbeat"} | {
+        part: f"drumbeat/_project/{part}" for part in PARTS
+    }
+
+
+def test_all_faults_of_all_files_are_shown_at_once(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = shop / "campaigns" / "newsletter.yaml"
+    first.write_text(first.read_text().replace("topic:", "topick:"))
+    second = shop / "campaigns" / "abandoned_cart.yaml"
+    second.write_text(second.read_text().replace("  abandoned_cart:", "  abandonned_cart:", 1))
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 3
+    err = capsys.readouterr().err
+    assert "unknown key 'topick'. Did you mean 'topic'?" in err
+    assert "DB014 unknown trigger 'abandonned_cart'. Did you mean 'abandoned_cart'?" in err
+
+
+def test_validate_gives_json_with_the_place_of_each_fault(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = shop / "campaigns" / "newsletter.yaml"
+    file.write_text(file.read_text().replace("segment: ", "segment: not_", 1))
+    assert guarded(cli, ["validate", "--json", "-C", str(shop)]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    (issue,) = found["issues"]
+    assert issue["path"] == "campaigns/newsletter.yaml"
+    assert issue["code"] == "DB011"
+    assert issue["line"] > 1
+
+
+def test_a_fault_in_a_template_is_found_too(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = next((shop / "templates" / "newsletter").glob("body.html.j2"))
+    body.write_text(body.read_text() + "\n{{ custommer.first_name }}\n")
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 3
+    assert "custommer" in capsys.readouterr().err
+
+
+def test_schemas_for_editors_know_the_projects_trigger_kinds(shop: Path) -> None:
+    assert guarded(cli, ["validate", "--write-schemas", "-C", str(shop)]) == 0
+    schema = json.loads((shop / ".drumbeat" / "schemas" / "campaign.json").read_text())
+    assert "abandoned_cart" in schema["properties"]["trigger"]["properties"]
+    assert "idle_for" in schema["$defs"]["trigger_abandoned_cart"]["properties"]
+
+
+def test_a_sound_mail_is_not_rendered_again_until_something_changes(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes `validate` answer within 0.4 s; a changed mail, layout or language is judged anew."""
+    rendered: list[str] = []
+    monkeypatch.setattr(
+        check, "_check", lambda _folder, _language, name, _marketing: rendered.append(name) or []
+    )
+    names = sorted(path.name for path in (shop / "templates").glob("[a-z]*"))
+    check.check_project(shop)
+    assert rendered == names
+    rendered.clear()
+    check.check_project(shop)
+    assert rendered == []
+    file = shop / "templates" / "newsletter" / "subject.txt.j2"
+    file.write_text(file.read_text() + " ")
+    check.check_project(shop)
+    assert rendered == ["newsletter"]
+    rendered.clear()
+    layout = next(path for path in (shop / "templates" / "_layout").rglob("*") if path.is_file())
+    layout.write_bytes(layout.read_bytes() + b" ")
+    check.check_project(shop)
+    assert rendered == names
+
+
+def test_a_mail_with_a_fault_is_judged_each_time(shop: Path) -> None:
+    body = shop / "templates" / "newsletter" / "body.html.j2"
+    body.write_text(body.read_text() + "\n{{ custommer.first_name }}\n")
+    first, second = check.check_project(shop)[1], check.check_project(shop)[1]
+    assert first == second != []
