@@ -145,7 +145,8 @@ ACTIONS = st.lists(
         st.tuples(st.just("occasions"), st.integers(0, CUSTOMERS - 1), st.integers(0, 2), st.integers(1, 5)),
         st.tuples(st.just("plan")),
         st.tuples(st.just("plan")),
-        st.tuples(st.just("clock"), st.integers(1, 60)),
+        st.tuples(st.just("clock"), st.sampled_from([1, 6, 20, 30, 50, 100, 167, 168])),
+        st.tuples(st.just("occasions"), st.just(0), st.just(1), st.integers(3, 6)),
         st.tuples(st.just("deliver"), SCRIPTS, st.integers(1, 10)),
         st.tuples(st.just("deliver"), st.just([]), st.just(100)),
         st.tuples(st.just("new_campaign")),
@@ -191,7 +192,8 @@ def check_any_order(store, projects, people, now, examples: int) -> None:
     )
     @given(actions=ACTIONS)
     def in_any_order(actions):
-        drive(store, projects, type(people), actions, now)
+        # A Saturday: the week's end comes early in most of the orders.
+        drive(store, projects, type(people), actions, now - timedelta(days=2))
 
     in_any_order()
 
