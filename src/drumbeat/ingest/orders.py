@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -19,13 +21,14 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    insert,
     select,
 )
 
 from drumbeat.ingest.mapping import Mapping
 from drumbeat.ingest.merge import Merged, upsert
 from drumbeat.ingest.targets import TARGETS
-from drumbeat.store.dialect.bulk import changed
+from drumbeat.store.dialect.bulk import changed, settled
 from drumbeat.store.tables import customers, order_items, orders, products
 
 _TYPES: dict[str, Column[Any]] = {
@@ -84,31 +87,37 @@ def merge(connection: Connection, staged: Table, mapping: Mapping, loaded_at: da
     An order is told whole: lines that the store has beyond those of the input are removed.
     """
     given = mapping.columns.keys()
+    done: dict[str, Merged] = {}
+
+    def put(table: Table, source: Subquery, key: tuple[str, ...], mapped: list[str]) -> None:
+        with _written_out(connection, table, source) as rows:
+            done[table.name] = upsert(connection, table, rows, key, mapped, loaded_at)
+
     country = ["country"] if "country" in given else []
-    done = {
-        "customers": upsert(
-            connection, customers, _customers(staged, country), ("external_id",), country, loaded_at
-        )
-    }
+    put(customers, _customers(staged, country), ("external_id",), country)
     if "product" in given:
         titled = ["title", "price"] if "title" in given else ["price"]
-        source = _products(staged, mapping.no_product, titled)
-        done["products"] = upsert(connection, products, source, ("external_id",), titled, loaded_at)
-    set_on_orders = [
-        "customer_id",
-        "ordered_at",
-        "status",
-        "total",
-        *(["currency"] if "currency" in given else []),
-    ]
-    done["orders"] = upsert(
-        connection, orders, _orders(staged, set_on_orders), ("external_id",), set_on_orders, loaded_at
-    )
-    set_on_lines = [name for name in ("product", "title", "quantity", "unit_price") if name in given]
-    lines = _lines(staged, set_on_lines)
-    merged = upsert(connection, order_items, lines, ("order_id", "line"), set_on_lines, loaded_at)
-    done["order_items"] = merged._replace(removed=_remove_surplus(connection, staged))
+        put(products, _products(staged, mapping.no_product, titled), ("external_id",), titled)
+    told = ["customer_id", "ordered_at", "status", "total", *(["currency"] if "currency" in given else [])]
+    put(orders, _orders(staged, told), ("external_id",), told)
+    line: list[str] = [name for name in ("product", "title", "quantity", "unit_price") if name in given]
+    put(order_items, _lines(staged, line), ("order_id", "line"), line)
+    done["order_items"] = done["order_items"]._replace(removed=_remove_surplus(connection, staged))
     return done
+
+
+@contextmanager
+def _written_out(connection: Connection, table: Table, source: Subquery) -> Iterator[Table]:
+    """Put a query's rows into a temporary table: an upsert reads them three times, sorting each time."""
+    columns: list[Column[Any]] = [Column(c.name, table.c[c.name].type) for c in source.c if c.name != "row"]
+    rows = Table("import_told", MetaData(), Column("row", BigInteger), *columns, prefixes=["TEMPORARY"])
+    rows.create(connection)
+    connection.execute(
+        insert(rows).from_select([c.name for c in rows.c], select(*(source.c[c.name] for c in rows.c)))
+    )
+    settled(connection, rows)
+    yield rows
+    rows.drop(connection)
 
 
 def _customers(staged: Table, country: list[str]) -> Subquery:

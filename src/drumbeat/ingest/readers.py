@@ -73,7 +73,7 @@ def open_input(path: Path, mapping: Mapping, wanted: Sequence[str]) -> Iterator[
             with path.open("rb") as file:
                 yield _parquet(path, file, wanted)
         else:
-            with _open_bytes(path) as file, TextIOWrapper(file, mapping.encoding, newline="") as lines:
+            with _open_bytes(path) as raw, TextIOWrapper(raw, mapping.encoding, newline="") as lines:
                 yield _csv(path, lines, mapping, wanted) if kind == "csv" else _jsonl(path, lines, wanted)
     except UnicodeDecodeError as error:
         raise InputError(
@@ -196,8 +196,8 @@ def _look_up(found: dict[str, Any], name: str) -> Any:
 
 def _parquet(path: Path, file: IO[bytes], wanted: Sequence[str]) -> Input:
     try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
+        from pyarrow import ArrowException  # type: ignore[import-untyped]
+        from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
     except ImportError:
         raise InputError(f"{path}: reading Parquet needs pyarrow; install drumbeat[parquet]") from None
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from drumbeat.ingest.people import email_key
 from drumbeat.ingest.targets import Field
 
 Read = Callable[[Sequence[Any]], Any]
+
+REMEMBERED = 4_096
+"""Different texts of a column whose values are kept ready."""
 
 
 class Skipped(NamedTuple):
@@ -43,7 +47,7 @@ class RowMaker:
                 self._add(field.name, _always(field.default))
         self.mapped = [name for name in self.fields if name in mapping.columns]
         if "email" in self.mapped:
-            self._add("email_key", self._email_key(), mapped=True)
+            self._email_key()
         if mapping.kept:
             self._add(str(target.document), self._document(), mapped=True)
         if mapping.into == "events" and "external_id" not in self.fields:
@@ -89,8 +93,7 @@ class RowMaker:
         column = str(source.column)
         position = self._positions[column]
 
-        def read(values: Sequence[Any]) -> Any:
-            raw = values[position]
+        def judge(raw: Any) -> Any:
             if isinstance(raw, str):
                 raw = raw.strip()
             try:
@@ -108,16 +111,29 @@ class RowMaker:
                 raise ValueError(f"{column}: {raw!r} is not one of {', '.join(field.one_of)}")
             return value
 
+        # Files repeat themselves: an order's time, a product's price, a country. Halves the time of a line.
+        of_text = lru_cache(REMEMBERED)(judge)
+
+        def read(values: Sequence[Any]) -> Any:
+            raw = values[position]
+            return of_text(raw) if type(raw) is str else judge(raw)
+
         return read
 
-    def _email_key(self) -> Read:
-        read = self._reads[self.fields.index("email")]
+    def _email_key(self) -> None:
+        """Add the form that people are matched by; suppressions keep that form alone."""
+        position = self.fields.index("email")
+        read = self._reads[position]
 
         def key(values: Sequence[Any]) -> str | None:
             address = read(values)
             return None if address is None else email_key(address)
 
-        return key
+        if "email_key" in self._mapping.target.key:
+            self.fields[position], self._reads[position] = "email_key", key
+            self.mapped[self.mapped.index("email")] = "email_key"
+        else:
+            self._add("email_key", key, mapped=True)
 
     def _document(self) -> Read:
         """Return a reader of the JSON document: sorted keys, so that the same content is the same text."""

@@ -50,7 +50,7 @@ def changed(connection: Connection, statement: Executable) -> int:
 
 def _prepare(table: Table, dialect: Dialect) -> list[Callable[[Any], Any]]:
     """Return one function a column that turns a Python value into what the driver stores."""
-    makers = []
+    makers: list[Callable[[Any], Any]] = []
     for column in table.columns:
         maker = column.type.dialect_impl(dialect).bind_processor(dialect)
         makers.append(maker or _unchanged)
