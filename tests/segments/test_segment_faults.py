@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a message in one piece is found by searching for it
 """Faults in segments.yaml: each with its place, what was found and what to do; all of them at once."""
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from jsonschema import Draft202012Validator
 from drumbeat.document import parse_document, read_document
 from drumbeat.errors import ProjectError
 from drumbeat.project.load import load_project
-from drumbeat.segments.grammar import MAX_DEPTH, MAX_SIZE, parse_segments, topics_used
+from drumbeat.segments.grammar import parse_segments, topics_used
 from drumbeat.segments.operators import OPERATORS
+from drumbeat.segments.references import MAX_CONDITIONS, MAX_DEPTH
 from drumbeat.segments.schema import segments_schema
 
 KEYS = (
@@ -77,6 +79,7 @@ FAULTS = {
     "a: {orders: {total: 0.00001}}": "1:21 DB033 'total': found 1e-05, expected an amount with at most 4 decimals.",
     "a: {orders: {total: 100000000000000}}": "1:21 DB033 'total': found 100000000000000, expected a number below 100,000,000,000,000.",
     "a: {orders: {product: 22423}}": "1:23 DB033 'product': found 22423, expected text. Put it in quotes.",
+    "a: {orders: {product: {is: A, in: [B]}}}": "1:23 DB033 'product': found two operators. Write one list, {in: [...]}.",
     "a: {created_at: 2011-01-01}": "1:17 DB033 'created_at': found '2011-01-01', expected an operator. Known: before, after, within, not_within, exists.",
     # times
     "a: {orders: {within: 30}}": "1:22 DB034 'within': found 30, expected a duration such as 30d or 4h. Write 30d if days are meant.",
@@ -116,7 +119,9 @@ def test_a_fault_is_told_with_its_place_and_a_way_out(text: str, expected: str) 
     assert issues(text) == [expected]
 
 
-@pytest.mark.parametrize("text", [text for text, fault in FAULTS.items() if not any(b in fault for b in BEYOND_A_SCHEMA)])
+@pytest.mark.parametrize(
+    "text", [text for text, fault in FAULTS.items() if not any(b in fault for b in BEYOND_A_SCHEMA)]
+)
 def test_the_schema_for_editors_refuses_what_the_program_refuses(text: str) -> None:
     value = parse_document(text, Path("segments.yaml")).value
     assert not Draft202012Validator(segments_schema()).is_valid(value)
@@ -154,12 +159,17 @@ def nested(depth: int) -> str:
 
 def test_nesting_is_limited_so_that_no_stack_overflows() -> None:
     assert issues(nested(MAX_DEPTH)) == []
-    assert issues(nested(MAX_DEPTH + 1)) == [f"1:{4 + 6 * MAX_DEPTH} DB038 is nested more than {MAX_DEPTH} deep. Flatten it."]
+    assert issues(nested(MAX_DEPTH + 1)) == [
+        f"1:{4 + 6 * MAX_DEPTH} DB038 is nested more than {MAX_DEPTH} deep. Flatten it."
+    ]
 
 
 def test_nesting_by_references_is_limited_too() -> None:
     def chain(length: int) -> str:
-        return "\n".join(f"s{i}: {{segment: s{i + 1}}}" for i in range(1, length)) + f"\ns{length}: {{seed: true}}"
+        return (
+            "\n".join(f"s{i}: {{segment: s{i + 1}}}" for i in range(1, length))
+            + f"\ns{length}: {{seed: true}}"
+        )
 
     assert issues(chain(MAX_DEPTH)) == []
     assert any("DB038" in issue for issue in issues(chain(MAX_DEPTH + 1)))
@@ -167,11 +177,20 @@ def test_nesting_by_references_is_limited_too() -> None:
 
 
 def test_segments_that_name_each_other_twice_cannot_grow_without_bound() -> None:
-    doubling = "\n".join(f"s{i}: {{any: [{{segment: s{i + 1}}}, {{segment: s{i + 1}}}]}}" for i in range(1, 12))
-    text = doubling + "\ns12: {country: {in: [a, b, c, d, e]}}"
-    assert issues(text) == [
-        f"1:1 DB038 the segment 's1' has {5 * 2**11 + 2**11 - 1:,} conditions and values, those of others it names counted; "
-        f"at most {MAX_SIZE:,} can be asked. Split it."
+    doubling = "\n".join(
+        f"s{i}: {{any: [{{segment: s{i + 1}}}, {{segment: s{i + 1}}}]}}" for i in range(1, 9)
+    )
+    assert issues(doubling + "\ns9: {seed: true}") == [
+        f"2:1 DB038 the segment 's2' has {4 * 2**7 - 3} conditions, those of segments it names counted; at most {MAX_CONDITIONS} can be asked. Split it."
+    ]
+    forty = "\n".join(f"t{i}: {{any: [{{segment: t{i + 1}}}, {{segment: t{i + 1}}}]}}" for i in range(1, 24))
+    assert len(issues(forty + "\nt24: {seed: true}")) > 0
+
+
+def test_lists_are_limited_to_what_both_databases_take() -> None:
+    many = ", ".join(f"c{number}" for number in range(6_000))
+    assert issues(f"a: {{country: {{in: [{many}]}}, city: {{in: [{many}]}}}}") == [
+        "1:1 DB038 the segment 'a' has 12,000 listed values, those of segments it names counted; at most 10,000 can be asked. Put them into an attribute of the customers."
     ]
 
 
@@ -183,11 +202,17 @@ def test_a_file_nested_beyond_all_reason_is_a_fault_and_no_crash() -> None:
 def test_topics_are_given_with_their_places_for_the_check_against_project_yaml() -> None:
     text = "a: {all: [{consent: offers}, {not: {consent: news}}]}\nb: {segment: a, consent: sms}"
     segments, _ = parse_segments(parse_document(text, Path("segments.yaml")))
-    assert [f"{topic} {place.line}:{place.column}" for topic, place in topics_used(segments)] == ["offers 1:21", "news 1:46", "sms 2:26"]
+    assert [f"{topic} {place.line}:{place.column}" for topic, place in topics_used(segments)] == [
+        "offers 1:21",
+        "news 1:46",
+        "sms 2:26",
+    ]
 
 
 def test_a_topic_that_project_yaml_does_not_know_is_a_fault(tmp_path: Path, project_root: Path) -> None:
-    (tmp_path / "project.yaml").write_text((project_root / "project.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "project.yaml").write_text(
+        (project_root / "project.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     (tmp_path / "segments.yaml").write_text("a: {consent: offerz}\n", encoding="utf-8")
     (tmp_path / "triggers").mkdir()
     (tmp_path / "triggers" / "__init__.py").write_text("KINDS = {}\n", encoding="utf-8")

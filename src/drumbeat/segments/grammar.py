@@ -21,6 +21,7 @@ import yaml
 from drumbeat.document import Document, Loc
 from drumbeat.issues import Issue, Place, nearest
 from drumbeat.segments.nodes import (
+    EVERYONE,
     All,
     Any,
     Attribute,
@@ -32,13 +33,12 @@ from drumbeat.segments.nodes import (
     Reference,
     Segment,
     Test,
+    walk,
 )
 from drumbeat.segments.operators import FIELDS, Source, read_span, read_tests, shown
+from drumbeat.segments.references import MAX_DEPTH, check_references
 
 __all__ = ["EVERYONE", "Segment", "parse_segments", "topics_used"]
-
-EVERYONE = "everyone"
-"""The segment that needs no definition: every customer."""
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 
@@ -66,12 +66,6 @@ HISTORY_KEYS: dict[str, dict[str, str]] = {
     },
 }
 """What `orders` and `events` may say, and the kind of each value."""
-
-MAX_DEPTH = 25
-"""Conditions inside conditions, references counted; more would exhaust the databases' and Python's stacks."""
-
-MAX_SIZE = 10_000
-"""Conditions and listed values of one segment, references expanded; SQLite binds at most 32,766 values."""
 
 
 def parse_segments(document: Document) -> tuple[dict[str, Segment], list[Issue]]:
@@ -107,8 +101,7 @@ def parse_segments(document: Document) -> tuple[dict[str, Segment], list[Issue]]
             )
         root = _Parser(source).condition((key,), value)
         segments[name] = Segment(name, document.place((key,)), root or All("all", document.place((key,)), ()))
-    _check_references(segments, source)
-    return segments, sorted(set(source.issues))
+    return segments, sorted({*source.issues, *check_references(segments)})
 
 
 def topics_used(segments: Mapping[str, Segment]) -> Iterator[tuple[str, Place]]:
@@ -117,24 +110,6 @@ def topics_used(segments: Mapping[str, Segment]) -> Iterator[tuple[str, Place]]:
         for node in walk(segment.root):
             if isinstance(node, Consent):
                 yield node.topic, node.place
-
-
-def children(node: Node) -> tuple[Node, ...]:
-    """Return the conditions directly inside a condition; references are not followed."""
-    match node:
-        case All() | Any():
-            return node.children
-        case Not():
-            return (node.child,)
-        case _:
-            return ()
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """Give the condition and all inside it, in the order of the file; references are not followed."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
 
 
 class _Parser:
@@ -262,6 +237,13 @@ class _Parser:
                 "DB039", loc, "'events' does not say which.", "Add for example name: product_viewed."
             )
         names = [test.value for test in tests.pop(name_key, ())]
+        if len(names) > 1:
+            self.source.at_value(
+                "DB033",
+                (*loc, name_key),
+                f"'{name_key}': found two operators.",
+                "Write one list, {in: [...]}.",
+            )
         return History(
             f"{kind}: {_words(value)}",
             self.source.document.place(loc),
@@ -291,93 +273,3 @@ def _words(value: Anything) -> str:
     )
     line = line.removesuffix("...\n").strip()
     return line if len(line) <= 300 else f"{line[:297]}..."
-
-
-def _check_references(segments: Mapping[str, Segment], source: Source) -> None:
-    """Note references to what does not exist, circles, and segments that grow too large."""
-    sizes: dict[str, tuple[int, int]] = {EVERYONE: (1, 1)}
-    way: list[str] = []
-
-    def measure(name: str) -> tuple[int, int]:
-        if name not in sizes:
-            way.append(name)
-            sizes[name] = (0, 0)
-            sizes[name] = size, depth = grow(segments[name].root)
-            way.pop()
-            if size > MAX_SIZE:
-                what = f"the segment '{name}' has {size:,} conditions and values, those of others it names counted"
-                source.issues.append(
-                    Issue(
-                        segments[name].place,
-                        "DB038",
-                        f"{what}; at most {MAX_SIZE:,} can be asked.",
-                        "Split it.",
-                    )
-                )
-                sizes[name] = (0, depth)
-            if depth > MAX_DEPTH:
-                what = f"the segment '{name}' is nested {depth} deep, others it names counted; at most {MAX_DEPTH} can be asked."
-                source.issues.append(Issue(segments[name].place, "DB038", what, "Flatten it."))
-                sizes[name] = (size, 0)
-        return sizes[name]
-
-    def grow(node: Node) -> tuple[int, int]:
-        if isinstance(node, Reference):
-            size, depth = follow(node)
-            return size, depth + 1
-        inside = [grow(child) for child in children(node)]
-        return _own_size(node) + sum(s for s, _ in inside), 1 + max((d for _, d in inside), default=0)
-
-    def follow(node: Reference) -> tuple[int, int]:
-        if node.name != EVERYONE and node.name not in segments:
-            source.issues.append(
-                Issue(
-                    node.place,
-                    "DB035",
-                    f"unknown segment '{node.name}'.",
-                    nearest(node.name, [*segments, EVERYONE]),
-                )
-            )
-        elif node.name in way:
-            circle = " → ".join([*way[way.index(node.name) :], node.name])
-            source.issues.append(
-                Issue(
-                    node.place,
-                    "DB036",
-                    f"the segments name each other in a circle: {circle}.",
-                    "Remove one of the references.",
-                )
-            )
-        elif len(way) > MAX_DEPTH:
-            source.issues.append(
-                Issue(
-                    node.place,
-                    "DB038",
-                    f"is more than {MAX_DEPTH} segments away from where the naming began.",
-                    "Flatten it.",
-                )
-            )
-        else:
-            return measure(node.name)
-        return (0, 0)
-
-    for name in segments:
-        measure(name)
-
-
-def _own_size(node: Node) -> int:
-    """Count the condition and the values it lists."""
-    match node:
-        case Field() | Attribute():
-            return sum(_listed(test) for test in node.tests)
-        case History():
-            tests = (*node.count, *node.total, *node.first, *node.last)
-            return (
-                1 + len(node.names) + sum(_listed(t) for t in tests) + sum(_own_size(w) for w in node.where)
-            )
-        case _:
-            return 1
-
-
-def _listed(test: Test) -> int:
-    return len(test.value) if isinstance(test.value, tuple) else 1

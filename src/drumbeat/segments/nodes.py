@@ -5,6 +5,7 @@ Plain values only: no SQL, no clock. `compile` turns the tree into SQL, `explain
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +15,9 @@ from drumbeat.issues import Place
 
 Scalar: TypeAlias = str | bool | int | float | Decimal | date | datetime | timedelta
 """What an operator compares with. Instants are aware and in UTC."""
+
+EVERYONE = "everyone"
+"""The segment that needs no definition: every customer."""
 
 NEGATED = {"is_not": "is", "not_in": "in", "not_within": "within"}
 """Operators that are true exactly where another is not: a missing value satisfies them."""
@@ -115,3 +119,21 @@ class Segment:
     name: str
     place: Place
     root: Node
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """Return the conditions directly inside a condition; references are not followed."""
+    match node:
+        case All() | Any():
+            return node.children
+        case Not():
+            return (node.child,)
+        case _:
+            return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Give the condition and all inside it, in the order of the file; references are not followed."""
+    yield node
+    for child in children(node):
+        yield from walk(child)

@@ -243,7 +243,9 @@ def _span(value: Any) -> timedelta:
     if not isinstance(value, str):
         days = isinstance(value, int) and not isinstance(value, bool)
         example = "expected a duration such as 30d or 4h."
-        raise Refused("DB034", f"found {shown(value)}, {example}", f"Write {value}d if days are meant." if days else "")
+        raise Refused(
+            "DB034", f"found {shown(value)}, {example}", f"Write {value}d if days are meant." if days else ""
+        )
     try:
         span = parse_duration(value)
     except UsageError as error:

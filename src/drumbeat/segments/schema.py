@@ -48,17 +48,34 @@ def segments_schema() -> dict[str, Any]:
         "propertyNames": {"pattern": NAME, "not": {"const": EVERYONE}},
         "additionalProperties": condition,
         "$defs": {
-            "condition": {"type": "object", "properties": keys, "additionalProperties": False, "minProperties": 1},
+            "condition": {
+                "type": "object",
+                "properties": keys,
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
             "number": {"type": "number", "exclusiveMinimum": -MAX_NUMBER, "exclusiveMaximum": MAX_NUMBER},
-            "span": {"type": "string", "pattern": r"^(\s*[0-9]+\s*[smhdwSMHDW])+\s*$", "examples": ["4h", "30d", "52w"]},
+            "span": {
+                "type": "string",
+                "pattern": r"^(\s*[0-9]+\s*[smhdwSMHDW])+\s*$",
+                "examples": ["4h", "30d", "52w"],
+            },
             **{kind: _kind(kind) for kind in OPERATORS},
         },
     }
 
 
 def _history(kind: str) -> dict[str, Any]:
-    entries = {key: _entries() if key == "where" else {"$ref": f"#/$defs/{what}"} for key, what in HISTORY_KEYS[kind].items()}
-    schema: dict[str, Any] = {"type": "object", "properties": entries, "additionalProperties": False, "minProperties": 1}
+    entries = {
+        key: _entries() if key == "where" else {"$ref": f"#/$defs/{what}"}
+        for key, what in HISTORY_KEYS[kind].items()
+    }
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": entries,
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
     return schema | ({"required": ["name"]} if kind == "events" else {})
 
 
@@ -70,6 +87,8 @@ def _kind(kind: str) -> dict[str, Any]:
     """Return the schema of one value, or a mapping of operators, of this kind."""
     operators = {operator: _operand(operator, kind) for operator in OPERATORS[kind]}
     tests = {"type": "object", "properties": operators, "additionalProperties": False, "minProperties": 1}
+    if kind == "name":
+        tests["maxProperties"] = 1
     return {"anyOf": [_VALUES[kind], tests]} if "is" in operators else tests
 
 

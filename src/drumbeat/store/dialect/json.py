@@ -125,7 +125,7 @@ def _entry_postgresql(element: _Entry, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_Entry, "sqlite")
 def _entry_sqlite(element: _Entry, compiler: SQLCompiler, **kw: Any) -> str:
     column, key = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"(SELECT j.value FROM json_each({column}) AS j WHERE j.key = {key} AND j.type IN {_SQLITE[element.kind]})"
+    return f"(SELECT j.value FROM json_each({column}) AS j WHERE j.key = {key} AND j.type IN {_SQLITE[element.kind]})"  # noqa: S608 - compiled clauses only
 
 
 @compiles(json_exists)
@@ -136,7 +136,7 @@ def _exists_postgresql(element: json_exists, compiler: SQLCompiler, **kw: Any) -
 @compiles(json_exists, "sqlite")
 def _exists_sqlite(element: json_exists, compiler: SQLCompiler, **kw: Any) -> str:
     column, key = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"(EXISTS (SELECT 1 FROM json_each({column}) AS j WHERE j.key = {key} AND j.type <> 'null'))"
+    return f"(EXISTS (SELECT 1 FROM json_each({column}) AS j WHERE j.key = {key} AND j.type <> 'null'))"  # noqa: S608 - compiled clauses only
 
 
 @compiles(_Has)
@@ -152,7 +152,7 @@ def _has_sqlite(element: _Has, compiler: SQLCompiler, **kw: Any) -> str:
     # json_each() fails on text that is no JSON, and which WHERE is tried first is not promised: hence CASE.
     items = "json_each(CASE j.type WHEN 'array' THEN j.value ELSE '[]' END)"
     return (
-        f"(EXISTS (SELECT 1 FROM json_each({column}) AS j, {items} AS i"
+        f"(EXISTS (SELECT 1 FROM json_each({column}) AS j, {items} AS i"  # noqa: S608 - compiled clauses only
         f" WHERE j.key = {key} AND i.type IN {_SQLITE[element.kind]} AND i.value = {wanted}))"
     )
 

@@ -1,0 +1,3 @@
+SELECT customers.id
+FROM customers
+WHERE coalesce(customers.seed = true, false)

@@ -1,0 +1,3 @@
+SELECT customers.id
+FROM customers
+WHERE coalesce(customers.seed = ?, 0) = 1
