@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select, update
 
 from drumbeat.document import parse_document
 from drumbeat.responses.kinds import Actor, Kind
-from drumbeat.responses.record import Response
+from drumbeat.responses.record import Response, possible
 from drumbeat.store.dialect.time import shifted
 from drumbeat.store.tables import responses
 
@@ -99,7 +99,7 @@ def mark_bursts(connection: Connection, hits: Iterable[Response]) -> int:
             & (other.c.at < shifted(one.c.at, BURST_SPAN)),
         )
         .where(
-            one.c.message_id.in_({hit.message_id for hit in clicks}),
+            one.c.message_id.in_(possible(hit.message_id for hit in clicks)),
             one.c.kind == Kind.CLICKED,
             one.c["class"] != Actor.MACHINE,
             one.c.at > min(hit.at for hit in clicks) - BURST_SPAN,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -99,5 +99,9 @@ def _record_batch(connection: Connection, hits: Sequence[Response], loaded_at: d
 
 def known_messages(connection: Connection, ids: set[int]) -> set[int]:
     """Return those of the ids that the ledger has."""
-    fitting = {i for i in ids if 0 < i < 2**63}
-    return set(connection.execute(select(messages.c.id).where(messages.c.id.in_(fitting))).scalars())
+    return set(connection.execute(select(messages.c.id).where(messages.c.id.in_(possible(ids)))).scalars())
+
+
+def possible(ids: Iterable[int]) -> set[int]:
+    """Return those of the ids that a BIGINT key can be: the drivers fail on others."""
+    return {i for i in ids if 0 < i < 2**63}

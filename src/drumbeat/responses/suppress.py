@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, case, select
 
 from drumbeat.errors import UsageError
 from drumbeat.issues import nearest
-from drumbeat.responses.record import Response, record
+from drumbeat.responses.record import Response, possible, record
 from drumbeat.store.dialect.insert import insert
 from drumbeat.store.tables import consents, customers, messages, suppressions
 
@@ -95,7 +95,7 @@ def _readers(connection: Connection, message_ids: set[int]) -> Sequence[Row[Any]
         )
         .join(addressed, addressed.c.id == messages.c.customer_id)
         .join(sharing, same)
-        .where(messages.c.id.in_({i for i in message_ids if 0 < i < 2**63}))
+        .where(messages.c.id.in_(possible(message_ids)))
     ).all()
 
 

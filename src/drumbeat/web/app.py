@@ -1,6 +1,6 @@
 """The application: what each address does.
 
-    GET  /o/{token}.gif   a pixel; the mail was opened
+    GET  /o/{token}       a pixel; the mail was opened (a .gif at the end is welcome)
     GET  /c/{token}       302 to the signed target; a link was clicked
     GET  /u/{token}       a page with a button; changes nothing (scanners follow every link)
     POST /u/{token}       unsubscribes: a mail program's one click (RFC 8058) or the page's button
@@ -12,11 +12,10 @@ A hit is on disk before it is answered: in the database, or in the spill file wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from sqlalchemy import Engine, select
@@ -30,6 +29,7 @@ from starlette.types import ASGIApp
 
 from drumbeat.clock import Clock
 from drumbeat.errors import InputError, StoreError
+from drumbeat.rendering.links import Links, Token
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.machines import judge
 from drumbeat.responses.record import Response, hit_key
@@ -52,29 +52,10 @@ MAX_AGENT = 300
 """Characters of a User-Agent that are kept. Addresses of readers (IP) are not kept at all."""
 
 
-class TokenView(Protocol):
-    """What a signed link says."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def message_id(self) -> int: ...  # noqa: D102
-    @property
-    def url(self) -> str | None: ...  # noqa: D102
-
-
-class TokenReader(Protocol):
-    """`drumbeat.rendering.links.Links`, as far as it is needed here."""
-
-    def read(self, token: str) -> TokenView:
-        """Return what a token says. Raises InputError where it was not signed by us."""
-        ...
-
-
 class Site:
     """The handlers and what they share."""
 
-    def __init__(self, engine: Engine, links: TokenReader, clock: Clock, folder: Path, pages: Pages) -> None:
+    def __init__(self, engine: Engine, links: Links, clock: Clock, folder: Path, pages: Pages) -> None:
         self.engine, self.links, self.clock, self.pages = engine, links, clock, pages
         self.spill = Spill(folder / "spill")
         self.writer = Writer(engine, self.spill)
@@ -90,13 +71,13 @@ class Site:
 
     async def opened(self, request: Request) -> Answer:
         """Note an open and answer with the pixel."""
-        token = self._token(request, "open")
+        token = self._token(request, "o")
         await self._keep(self._hit(request, token, Kind.OPENED))
         return Answer(PIXEL, media_type="image/gif")
 
     async def clicked(self, request: Request) -> Answer:
         """Note a click and lead on, but only to the target that we signed."""
-        token = self._token(request, "click")
+        token = self._token(request, "c")
         # Signed targets are checked once more: a template's own `javascript:` link must not run from here.
         if token.url is None or urlsplit(token.url).scheme not in ("http", "https"):
             raise HTTPException(404)
@@ -105,12 +86,12 @@ class Site:
 
     async def ask(self, request: Request) -> Answer:
         """Show the page with the button."""
-        self._token(request, "unsubscribe")
+        self._token(request, "u")
         return self._page(request, "unsubscribe")
 
     async def unsubscribe(self, request: Request) -> Answer:
         """Honour a POST, whoever sends it; 503 where it could not be kept durably."""
-        token = self._token(request, "unsubscribe")
+        token = self._token(request, "u")
         body = await read_body(request)
         hit = self._hit(request, token, Kind.UNSUBSCRIBED, one_click=b"List-Unsubscribe" in body)
         if await self._keep(hit) is Kept.NOWHERE:
@@ -144,9 +125,9 @@ class Site:
             answer.headers.update(error.headers or {})
         return answer
 
-    def _token(self, request: Request, kind: str) -> TokenView:
+    def _token(self, request: Request, kind: str) -> Token:
         try:
-            token = self.links.read(request.path_params["token"])
+            token = self.links.read(request.path_params["token"].removesuffix(".gif"))
         except InputError:
             raise HTTPException(404) from None
         if token.kind != kind:
@@ -156,7 +137,7 @@ class Site:
     def _hit(
         self,
         request: Request,
-        token: TokenView,
+        token: Token,
         kind: Kind,
         *,
         url: str | None = None,
@@ -199,14 +180,24 @@ class Site:
 
 
 def make_app(
-    engine: Engine, links: TokenReader, clock: Clock, *, folder: Path, brand: str, language: str = "en"
+    engine: Engine,
+    links: Links,
+    clock: Clock,
+    *,
+    folder: Path,
+    brand: str,
+    language: str = "en",
+    topics: Sequence[str] = (),
 ) -> ASGIApp:
-    """Return the ASGI application. `folder` (the project's `.drumbeat`) takes the spill file."""
-    pages = Pages(brand, language)
+    """Return the ASGI application. `folder` (the project's `.drumbeat`) takes the spill file.
+
+    `topics`: what readers consented to, in their words; the page to unsubscribe lists it.
+    """
+    pages = Pages(brand, language, topics)
     site = Site(engine, links, clock, folder, pages)
     app = Starlette(
         routes=[
-            Route("/o/{token}.gif", site.opened, methods=["GET"]),
+            Route("/o/{token}", site.opened, methods=["GET"]),
             Route("/c/{token}", site.clicked, methods=["GET"]),
             Route("/u/{token}", site.ask, methods=["GET"]),
             Route("/u/{token}", site.unsubscribe, methods=["POST"]),
@@ -215,6 +206,8 @@ def make_app(
         exception_handlers={HTTPException: site.refuse, 500: site.refuse},
         lifespan=site.lifespan,
     )
+    # Its redirect would trust the Host header, and a one-click POST must not meet a redirect at all.
+    app.router.redirect_slashes = False
     # Around everything, so that the page of an unforeseen fault carries the headers too.
     return SecurityHeaders(app, pages.style)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from drumbeat.document import parse_document
 
 
 class Pages:
-    """Renders the pages named in words.yaml. `brand` is who the reader deals with."""
+    """Renders the pages named in words.yaml. `brand` is who the reader deals with, `topics` what ends."""
 
-    def __init__(self, brand: str, default_language: str) -> None:
+    def __init__(self, brand: str, default_language: str, topics: Sequence[str] = ()) -> None:
         here = files("drumbeat.web")
-        self.brand = brand
+        self.brand, self.topics = brand, tuple(topics)
         self.style = here.joinpath("page.css").read_text(encoding="utf-8").strip()
         self.words: Mapping[str, Mapping[str, Mapping[str, str]]] = parse_document(
             here.joinpath("words.yaml").read_text(encoding="utf-8"), Path("words.yaml")
@@ -34,6 +34,7 @@ class Pages:
             language=language,
             words=words,
             brand=self.brand,
+            topics=self.topics if words["button"] else (),
             style=Markup(self.style),  # noqa: S704 - our own file; escaping would change the hash the CSP names
         )
 

@@ -17,7 +17,6 @@ from time import monotonic
 from typing import NamedTuple
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from drumbeat.errors import StoreError
 from drumbeat.responses.kinds import Kind
@@ -134,7 +133,7 @@ class Writer:
             log.warning("responses are spilled to %s: %s", self._spill.folder, error)
             self._try_again_at = monotonic() + RETRY_S
             return None
-        except SQLAlchemyError:
+        except Exception:
             if len(hits) == 1:
                 log.exception("a response cannot be stored and is kept nowhere: %r", hits[0])
                 return [Kept.NOWHERE]

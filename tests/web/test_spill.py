@@ -1,0 +1,151 @@
+"""What must hold while the database is away, and when it is back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import cast
+
+import pytest
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from drumbeat.responses.kinds import Actor, Kind
+from drumbeat.responses.record import Response, hit_key
+from drumbeat.store.engine import connect
+from drumbeat.web.spill import Spill
+from drumbeat.web.writer import Kept, Writer
+
+TARGET = "https://shop.example.com/sale"
+
+
+@contextmanager
+def away(engine: Engine) -> Iterator[None]:
+    """Take the database away: PostgreSQL refuses all connections, SQLite is locked by another program."""
+    if engine.dialect.name == "sqlite":
+        other = sqlite3.connect(engine.url.database or "", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
+            other.close()
+        return
+    name = make_url(engine.url).database
+    admin = create_engine(engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
+            {"name": name},
+        )
+    try:
+        yield
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        admin.dispose()
+
+
+def spilled(server):
+    return Spill(server.folder / "spill").waiting()
+
+
+@pytest.mark.slow
+def test_while_the_database_is_away_readers_are_led_on_and_nothing_is_lost(server, scene, until):
+    reader = scene.customer()
+    scene.consent(reader)
+    message = scene.message(reader)
+    with away(scene.engine):
+        answer = server.get(server.links.click(message, TARGET))
+        assert (answer.status_code, answer.headers["Location"]) == (302, TARGET)
+        assert server.get(server.links.open(message)).status_code == 200
+        assert server.one_click(message).status_code == 200
+        assert spilled(server) == 3
+    until(lambda: scene.count("responses") == 3)
+    until(lambda: spilled(server) == 0)
+    assert sorted(row.kind for row in scene.rows("responses")) == ["clicked", "opened", "unsubscribed"]
+    assert scene.count("suppressions") == 1
+    assert [row.granted for row in scene.rows("consents")] == [False]
+    assert server.get("/health").json()["status"] == "ok"
+
+
+def test_where_nothing_can_be_kept_a_click_is_led_on_and_an_unsubscribe_says_so(serve, tmp_path):
+    engine = connect(f"sqlite:///{tmp_path / 'empty.db'}")
+    (tmp_path / ".drumbeat").write_text("a file where the folder should be")
+    with serve(engine) as server:
+        assert server.get(server.links.click(7, TARGET)).status_code == 302
+        refused = server.one_click(7)
+        assert refused.status_code == 503
+        assert "Please try again" in refused.text
+    engine.dispose()
+
+
+def hit(message, at, kind=Kind.CLICKED):
+    return Response(
+        message, kind, at, hit_key(message, kind, at), Actor.UNKNOWN, TARGET, {"rule": "", "a": "é"}
+    )
+
+
+def test_what_an_earlier_server_spilled_is_read_back_at_the_start(serve, scene, until, tmp_path):
+    message = scene.message(scene.customer())
+    spill = Spill(tmp_path / ".drumbeat" / "spill")
+    hits = [hit(message, scene.at(hour)) for hour in range(3)]
+    spill.append(hits[:2])
+    spill.take()
+    spill.append(hits[1:])
+    with serve(scene.engine) as server:
+        until(lambda: spilled(server) == 0)
+    assert sorted(row.at for row in scene.rows("responses")) == [h.at for h in hits]
+    assert {row.loaded_at for row in scene.rows("responses")} == {h.at for h in hits}
+
+
+def test_a_spilled_response_comes_back_as_it_was(tmp_path, now):
+    spill = Spill(tmp_path / "spill")
+    hits = [hit(1, now), hit(2, now + timedelta(microseconds=1), Kind.UNSUBSCRIBED)]
+    spill.append(hits)
+    (taken,) = spill.take()
+    assert spill.read(taken) == hits
+    spill.forget(taken)
+    assert (spill.take(), spill.waiting()) == ([], 0)
+
+
+def test_a_line_cut_off_by_a_power_cut_is_set_aside_and_the_next_ones_stay_whole(tmp_path, now):
+    spill = Spill(tmp_path / "spill")
+    spill.append([hit(1, now)])
+    with (tmp_path / "spill" / "responses.jsonl").open("ab") as file:
+        file.write(b'{"message_id": 2, "ki')
+    spill.append([hit(3, now)])
+    (taken,) = spill.take()
+    assert [found.message_id for found in spill.read(taken)] == [1, 3]
+    assert (tmp_path / "spill" / "unreadable.jsonl").read_bytes() == b'{"message_id": 2, "ki\n'
+
+
+def test_without_a_folder_nothing_waits_and_none_is_made(tmp_path):
+    spill = Spill(tmp_path / "spill")
+    assert (spill.take(), spill.waiting()) == ([], 0)
+    assert not (tmp_path / "spill").exists()
+
+
+def test_a_row_that_no_database_takes_does_not_take_its_neighbours_along(store, scene, tmp_path):
+    message = scene.message(scene.customer())
+    bad = replace(hit(message, scene.at(2)), dedupe_key="x", kind=cast(Kind, {"not": "text"}))
+    writer = Writer(store, Spill(tmp_path / "spill"))
+    # Submitted before the start, so that they share a batch.
+    kept = [writer.submit(each) for each in (hit(message, scene.at(1)), bad, hit(message, scene.at(3)))]
+    writer.start()
+    writer.close()
+    assert [future.result(0) for future in kept] == [Kept.STORED, Kept.NOWHERE, Kept.STORED]
+    assert sorted(row.at for row in scene.rows("responses")) == [scene.at(1), scene.at(3)]
+
+
+def test_closing_stores_what_was_submitted(store, scene, tmp_path):
+    message = scene.message(scene.customer())
+    writer = Writer(store, Spill(tmp_path / "spill"))
+    kept = [writer.submit(hit(message, scene.at(hour))) for hour in range(1_500)]
+    writer.start()
+    writer.close()
+    assert {future.result(0) for future in kept} == {Kept.STORED}
+    assert scene.count("responses") == 1_500
