@@ -9,7 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -30,7 +31,28 @@ NO_POSTGRESQL = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that writes golden files anew instead of comparing with them."""
-    parser.addoption("--update-golden", action="store_true", help="write golden files anew instead of comparing")
+    parser.addoption(
+        "--update-golden", action="store_true", help="write golden files anew instead of comparing"
+    )
+
+
+NEEDED_IN_CI = ("postgresql", "smtp", "prefect", "browser")
+"""Markers of tests that may be skipped on a machine without the server, but never where DRUMBEAT_NO_SKIP is set."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where DRUMBEAT_NO_SKIP says that everything needed is there."""
+    report = yield
+    needed = any(item.get_closest_marker(name) for name in NEEDED_IN_CI)
+    if report.skipped and needed and os.environ.get("DRUMBEAT_NO_SKIP") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"skipped, but DRUMBEAT_NO_SKIP is set: {call.excinfo.value if call.excinfo else ''}"
+        )
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -117,19 +139,25 @@ def postgresql_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def postgresql_url(postgresql_server: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database of the test's own."""
+@contextmanager
+def _database(server: str) -> Iterator[str]:
+    """Make an empty database on the server, give its URL, and drop it."""
     name = f"drumbeat_{uuid4().hex[:12]}"
-    admin = create_engine(
-        make_url(postgresql_server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
-    )
+    url = make_url(server)
+    admin = create_engine(url.set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+    yield url.set(database=name).render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of the test's own."""
+    with _database(postgresql_server) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -141,13 +169,45 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture
-def store(store_url: str) -> Iterator[Engine]:
-    """A store with all tables, once on SQLite and once on PostgreSQL."""
-    engine = connect(store_url)
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
+@pytest.fixture(scope="session")
+def shared_postgresql(postgresql_server: str) -> Iterator[Engine]:
+    """One PostgreSQL database with all tables for the tests of this process; each test leaves it empty."""
+    with _database(postgresql_server) as url:
+        engine = connect(url)
+        metadata.create_all(engine)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A store with all tables and no rows, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        engine = connect(f"sqlite:///{tmp_path / 'store.db'}")
+        metadata.create_all(engine)
+        yield engine
+        engine.dispose()
+        return
+    shared: Engine = request.getfixturevalue("shared_postgresql")
+    yield shared
+    shared.dispose()
+    _empty(shared)
+
+
+def _empty(engine: Engine) -> None:
+    """Delete every row; a database of its own for every test would cost half a second each."""
+    with engine.begin() as connection:
+        # A process that a test killed may still be connected, and hold locks.
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+        for name in connection.execute(text("SELECT sequencename FROM pg_sequences")).scalars().all():
+            connection.execute(text(f"ALTER SEQUENCE {name} RESTART"))
 
 
 def wait_for_port(port: int, seconds: float = 20) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,21 +73,21 @@ def command(folder: Path | None, days: int, stay: bool) -> None:
     _point_links_at(root, stage.base_url)
     stage.say(f"Made a project in {root}")
     os.environ.pop("DRUMBEAT_DATABASE_URL", None)  # the demo never touches a database of yours
-    with _prefect(stage) as api:
-        _play(stage, api, days, stay=stay)
+    with _prefect(stage) as started:
+        _play(stage, started, days, stay=stay)
 
 
-def _play(stage: Stage, api: str, days: int, *, stay: bool) -> None:
+def _play(stage: Stage, started: Callable[[], str], days: int, *, stay: bool) -> None:
     from drumbeat import runs
     from drumbeat.cli.demo_proof import prove
 
     with runs.opened(stage.root) as (engine, project):
         _import(stage, engine, project)
-        _plan_and_deliver(stage, api, days)
+        _plan_and_deliver(stage, started(), days)
         last_day = FIRST_DAY + timedelta(days=days - 1)
-        _read(stage, engine, last_day, stay=stay)
+        ours = _read(stage, engine, last_day, stay=stay)
         account = runs.report(engine, project, clock=runs.clock_at(last_day + timedelta(days=1), project))
-        stage.say(f"Report: {account.headline} (opens, clicks and these orders are the demo's own)")
+        stage.say(f"Report: {account.headline} (the opens, the clicks and {ours} of the orders are made up)")
         show(table(account.columns, account.rows))
         proof = prove(engine, project)
     page = _html_report(stage, last_day + timedelta(days=1))
@@ -139,8 +139,8 @@ def _by_campaign(account: Account) -> str:
     return "; ".join(words)
 
 
-def _read(stage: Stage, engine: Engine, day: datetime, *, stay: bool) -> None:
-    """Act as readers on a real `drumbeat serve`, and let some of them order."""
+def _read(stage: Stage, engine: Engine, day: datetime, *, stay: bool) -> int:
+    """Act as readers on a real `drumbeat serve`, let some of them order, and return how many orders."""
     from drumbeat.cli.demo_reader import Reader, read_letter, read_mailbox
 
     files = read_mailbox(stage.root / "mailbox")
@@ -159,11 +159,11 @@ def _read(stage: Stage, engine: Engine, day: datetime, *, stay: bool) -> None:
         )
         if stay:
             _wait(stage)
-    _order(stage, engine, [letter.to for letter in clickers], day)
+    return _order(stage, engine, [letter.to for letter in clickers], day)
 
 
-def _order(stage: Stage, engine: Engine, addresses: list[str], day: datetime) -> None:
-    """Write orders of some who clicked into a small file and load it as a shop would."""
+def _order(stage: Stage, engine: Engine, addresses: list[str], day: datetime) -> int:
+    """Write orders of some who clicked into a small file, load it as a shop would, return how many."""
     from sqlalchemy import select
 
     from drumbeat.store.engine import reading
@@ -187,6 +187,7 @@ def _order(stage: Stage, engine: Engine, addresses: list[str], day: datetime) ->
     words = ["import", str(file), "--mapping", str(stage.root / "mappings" / "online_retail.yaml")]
     _drumbeat(stage, *words)
     stage.say(f"Imported {len(lines)} made-up orders of readers who clicked")
+    return len(lines)
 
 
 def _html_report(stage: Stage, at: datetime) -> Path:
@@ -221,8 +222,11 @@ def _serve(stage: Stage, at: datetime) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _prefect(stage: Stage) -> Iterator[str]:
-    """Start a Prefect server of the demo's own and point this process at it before Prefect is imported."""
+def _prefect(stage: Stage) -> Iterator[Callable[[], str]]:
+    """Start a Prefect server of the demo's own and point this process at it before Prefect is imported.
+
+    It needs 5 to 30 s, in which the import runs: what is given waits for it and returns the API's URL.
+    """
     from drumbeat.cli.processes import child, free_port, prefect_environment, wait_until_answers
 
     home = stage.root / ".drumbeat" / "prefect"
@@ -236,9 +240,13 @@ def _prefect(stage: Stage) -> Iterator[str]:
     with child(words, log=log, environment=os.environ, folder=home) as process:
         # Quiet here only: the level also decides what the flows tell the server.
         os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
-        wait_until_answers(f"{settings['PREFECT_API_URL']}/health", process, log=log)
-        stage.say("Started a Prefect server of the demo's own")
-        yield settings["PREFECT_API_URL"]
+        api = settings["PREFECT_API_URL"]
+
+        def started() -> str:
+            wait_until_answers(f"{api}/health", process, log=log)
+            return api
+
+        yield started
 
 
 def _wait(stage: Stage) -> None:
