@@ -236,7 +236,8 @@ def _advice(name: str, known: set[str], sample: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """What one template file says: names it defines, uses (with lines), entries of names, files it needs."""
+    """What one template file says: what it defines, uses (with lines) and needs. What it asks
+    the presence of (`is defined`, `default`) anywhere is optional and not counted as used."""
 
     name: str
     source: str
@@ -255,7 +256,7 @@ def _file(environment: MailEnvironment, name: str) -> _File | None:
     except TemplateError:
         return None  # met again, with its place, when the sample is rendered
     defined: set[str] = set()
-    optional: set[int] = set()
+    asked: set[str | tuple[str, str]] = set()
     for node in tree.find_all(
         (nodes.Name, nodes.Macro, nodes.Import, nodes.FromImport, nodes.Test, nodes.Filter)
     ):
@@ -266,17 +267,22 @@ def _file(environment: MailEnvironment, name: str) -> _File | None:
         elif isinstance(node, nodes.FromImport):
             defined |= {one[1] if isinstance(one, tuple) else one for one in node.names}
         elif isinstance(node, (nodes.Test, nodes.Filter)) and node.name in _ASKS_FOR_PRESENCE:
-            optional |= {id(found) for found in node.find_all((nodes.Name, nodes.Getattr))}
-    used = [
-        (n.name, n.lineno) for n in tree.find_all(nodes.Name) if n.ctx == "load" and id(n) not in optional
-    ]
+            asked.add(_path(node.node))
+    used = [(n.name, n.lineno) for n in tree.find_all(nodes.Name) if n.ctx == "load" and n.name not in asked]
     entries = [
         (n.node.name, n.attr, n.lineno)
         for n in tree.find_all(nodes.Getattr)
-        if isinstance(n.node, nodes.Name) and id(n) not in optional
+        if isinstance(n.node, nodes.Name) and _path(n) not in asked
     ]
     needs = tuple(found for found in meta.find_referenced_templates(tree) if found)
     return _File(name, source, frozenset(defined), tuple(used), tuple(entries), needs)
+
+
+def _path(node: nodes.Node | None) -> str | tuple[str, str]:
+    """Return a name as `a`, an entry of a name as `(a, b)`, anything else as nothing."""
+    if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+        return (node.node.name, node.attr)
+    return node.name if isinstance(node, nodes.Name) else ""
 
 
 _ASKS_FOR_PRESENCE = ("defined", "undefined", "default", "d")

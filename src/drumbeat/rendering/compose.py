@@ -186,7 +186,7 @@ def _unstructured(name: str, value: str) -> str:
 
 def _mailbox(name: str, shown: str, mailbox: str) -> str:
     where = address(mailbox)
-    shown = re.sub(" +", " ", _clean(shown, f"name in {name}")).strip()
+    shown = re.sub(" +", " ", _clean(shown, f"name in {name}")).strip(" ")
     if not shown:
         return f"{name}: {where}"
     room = LINE - len(name) - 2
@@ -212,11 +212,12 @@ def _folded(line: str) -> str:
 def _encoded_words(value: str, first_room: int) -> list[str]:
     """Return RFC 2047 encoded-words of at most 75 characters, none of which splits a character.
 
-    Q or B, whichever is shorter; Q only with the letters that are allowed in a name too (RFC 2047, 5.3).
+    Q unless B is much shorter: people can read a Latin name in Q. Q only with the letters that are
+    allowed in a name too (RFC 2047, 5.3).
     """
     utf8 = value.encode("utf-8")
     as_q = sum(1 if byte in _Q_SAFE or byte == 0x20 else 3 for byte in utf8)
-    kind = "Q" if as_q <= (len(utf8) + 2) // 3 * 4 else "B"
+    kind = "Q" if as_q <= len(utf8) * 2 else "B"
     words, chunk, room = [], b"", min(first_room, 75) - 12
     for character in value:
         encoded = character.encode("utf-8")
