@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Counted
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -53,6 +53,13 @@ class ImportResult:
     removed: int = 0
     skipped: Counted[str, int] = field(default_factory=dict)
     tables: Counted[str, Merged] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, the shape of `drumbeat import --json`."""
+        found = asdict(self)
+        found["rejects_file"] = None if self.rejects_file is None else str(self.rejects_file)
+        found["tables"] = {name: merged._asdict() for name, merged in self.tables.items()}
+        return found
 
 
 def rejects_beside(file: Path) -> Path:
