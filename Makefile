@@ -16,6 +16,8 @@ PIP := $(BIN)/python -m pip install --quiet
 ARGS ?=
 # Two processes: more gain little, the servers that tests start share the machine.
 WORKERS ?= 2
+# Customers of the bench: make bench SIZE=1000000
+SIZE ?= 100000
 
 .PHONY: help demo test lint bench clean
 .DEFAULT_GOAL := help
@@ -24,7 +26,7 @@ help:
 	@echo "make demo    see the whole job on real orders, in about three minutes"
 	@echo "make test    run every test, and check the layers"
 	@echo "make lint    ruff, mypy, import-linter"
-	@echo "make bench   measure imports and plans at 100,000 and 1,000,000 customers"
+	@echo "make bench   measure imports and plans at 100,000 customers (SIZE=1000000 for more)"
 	@echo "make clean   remove .venv and what tests and tools left"
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -55,7 +57,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench --size $(SIZE) $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache demo-out

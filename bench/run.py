@@ -1,0 +1,221 @@
+"""The bench from start to end: makes the stores, runs both ways in turn, checks that they agree, prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.servers import postgresql, postgresql_programs
+from bench.setting import ROOT
+
+RESULTS = Path(__file__).with_name("results.json")
+IMPORTED = ("customers", "orders")
+
+
+def main() -> None:
+    """Measure one size on both databases and merge the figures into results.json."""
+    arguments = _arguments()
+    size: int = arguments.size
+    with _folder(arguments.folder) as folder:
+        project = _project(folder)
+        figures = []
+        for database, url in _stores(folder, arguments.databases):
+            _say(f"{database}, {size:,} customers")
+            figures.append(_measure(database, url, size, project, folder, arguments))
+    if not figures:
+        raise SystemExit("nothing measured: no PostgreSQL programs (initdb, pg_ctl) were found")
+    print(_table(size, figures))
+    if not arguments.dry:
+        _keep(size, figures)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--size", type=int, default=100_000, help="customers (make bench SIZE=1000000)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="runs of each way that count; their median is kept"
+    )
+    parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
+    parser.add_argument(
+        "--folder", type=Path, help="where the stores are made (5 GB at a million); else a temporary one"
+    )
+    parser.add_argument("--no-imports", action="store_true", help="leave the imports out")
+    parser.add_argument("--dry", action="store_true", help="do not write results.json")
+    return parser.parse_args()
+
+
+@contextmanager
+def _folder(wanted: Path | None) -> Iterator[Path]:
+    """A folder of our own that is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="drumbeat-bench-", dir=wanted))
+    # The database server runs as another user where we are root.
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _project(folder: Path) -> Path:
+    """Put the bench's campaigns together with the reference project's triggers and templates."""
+    project = folder / "project"
+    shutil.copytree(Path(__file__).with_name("project"), project)
+    for part in ("triggers", "templates"):
+        shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return project
+
+
+def _stores(folder: Path, databases: list[str]) -> Iterator[tuple[str, str]]:
+    if "sqlite" in databases:
+        yield "SQLite", f"sqlite:///{folder / 'store.db'}"
+        for file in folder.glob("store.db*"):
+            file.unlink()
+    if "postgresql" in databases:
+        programs = postgresql_programs()
+        if programs is None:
+            print("no PostgreSQL: install the server's programs (initdb, pg_ctl)", file=sys.stderr)
+            return
+        with postgresql(programs, folder / "postgresql") as url:
+            yield "PostgreSQL", url
+
+
+def _measure(
+    database: str, url: str, size: int, project: Path, folder: Path, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    figures: dict[str, Any] = {"database": database}
+    if not arguments.no_imports:
+        figures["imports"] = _measure_imports(url, size, folder)
+    _say("  generating ...")
+    _do("empty", url=url)
+    _say(f"  generated in {_do('fill', url=url, customers=size)['seconds']:.0f} s")
+    figures["plan"] = _measure_plans(url, project, arguments.rounds)
+    return figures
+
+
+def _measure_imports(url: str, size: int, folder: Path) -> dict[str, Any]:
+    from bench.imports import write_files
+
+    files = write_files(folder, size)
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {
+        kind: {"load": [], "load_bare": []} for kind in IMPORTED
+    }
+    rounds = ("load", "load_bare") if size > 500_000 else ("load", "load_bare", "load_bare", "load")
+    for way in rounds:
+        _do("empty", url=url)
+        for kind in IMPORTED:
+            done = _do(way, url=url, kind=kind, file=str(files[kind]))
+            found[kind][way].append(done)
+            _say(f"  {way} {kind}: {done['rows'] / done['seconds']:,.0f} rows/s")
+    for file in files.values():
+        file.unlink()
+    return {kind: {way: _middle(runs) for way, runs in ways.items()} for kind, ways in found.items()}
+
+
+def _measure_plans(url: str, project: Path, rounds: int) -> dict[str, Any]:
+    """Run both ways in turn, the first of each to warm up; fail where any two of them decide differently."""
+    found: dict[str, list[dict[str, Any]]] = {"plan": [], "plan_bare": []}
+    orders = [("plan", "plan_bare"), ("plan_bare", "plan")]
+    for number in range(rounds + 1):
+        for way in orders[number % 2]:
+            given = {"project": str(project)} if way == "plan" else {}
+            done = _do(way, url=url, **given)
+            _do("undo", url=url)
+            _say(
+                f"  {way} {done['seconds']:.3f} s, {done['peak'] / 2**20:.0f} MB{'' if number else ' (warming up)'}"
+            )
+            _check_same(done, found)
+            found[way].append(done)
+    kept = {way: _middle(runs[1:]) for way, runs in found.items()}
+    return kept | {"counts": found["plan"][0]["counts"]}
+
+
+def _check_same(done: dict[str, Any], found: dict[str, list[dict[str, Any]]]) -> None:
+    for earlier in (*found["plan"][:1], *found["plan_bare"][:1]):
+        if earlier["digest"] != done["digest"]:
+            raise SystemExit(
+                "Drumbeat and the bare SQL decided differently; no ratio is given.\n"
+                f"  {earlier['counts']}\n  {done['counts']}"
+            )
+
+
+def _middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds = [run["seconds"] for run in runs]
+    kept = {"seconds": median(seconds), "all_seconds": [round(s, 3) for s in seconds]}
+    kept["peak_mb"] = round(max(run["peak"] for run in runs) / 2**20)
+    kept["before_mb"] = round(max(run["before"] for run in runs) / 2**20)
+    for name in ("rows", "candidates"):
+        if name in runs[0]:
+            kept[name] = runs[0][name]
+    return kept
+
+
+def _do(task: str, **order: Any) -> dict[str, Any]:
+    """Do one piece of work in a process of its own and return what it says."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.work", json.dumps({"task": task, **order})],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=False,
+        text=True,
+    )
+    if ran.returncode:
+        raise SystemExit(f"'{task}' failed: see above")
+    result: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return result
+
+
+def _table(size: int, figures: list[dict[str, Any]]) -> str:
+    lines = [f"\n{size:,} customers", f"{'':34}{'Drumbeat':>14}{'bare SQL':>14}{'ratio':>8}"]
+
+    def row(name: str, ours: str, theirs: str, ratio: float | None = None) -> None:
+        lines.append(f"  {name:32}{ours:>14}{theirs:>14}" + (f"{ratio:8.2f}" if ratio is not None else ""))
+
+    for one in figures:
+        lines.append(one["database"])
+        plan, bare = one["plan"]["plan"], one["plan"]["plan_bare"]
+        row(
+            f"plan, {plan['candidates']:,} candidates",
+            f"{plan['seconds']:.2f} s",
+            f"{bare['seconds']:.2f} s",
+            plan["seconds"] / bare["seconds"],
+        )
+        row("peak memory of that process", f"{plan['peak_mb']} MB", f"{bare['peak_mb']} MB")
+        for kind, ways in one.get("imports", {}).items():
+            ours, theirs = ways["load"], ways["load_bare"]
+            rates = [w["rows"] / w["seconds"] for w in (ours, theirs)]
+            row(
+                f"import, {ours['rows']:,} {kind}",
+                f"{rates[0]:,.0f} /s",
+                f"{rates[1]:,.0f} /s",
+                rates[1] / rates[0],
+            )
+            row("peak memory of that process", f"{ours['peak_mb']} MB", f"{theirs['peak_mb']} MB")
+    return "\n".join(lines)
+
+
+def _keep(size: int, figures: list[dict[str, Any]]) -> None:
+    """Write the figures of this size into results.json; those of other sizes stay."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    kept[str(size)] = {
+        "on": time.strftime("%Y-%m-%d", time.gmtime()),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "figures": figures,
+    }
+    RESULTS.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
