@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import cast
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -131,7 +130,7 @@ def test_without_a_folder_nothing_waits_and_none_is_made(tmp_path):
 
 def test_a_row_that_no_database_takes_does_not_take_its_neighbours_along(store, scene, tmp_path):
     message = scene.message(scene.customer())
-    bad = replace(hit(message, scene.at(2)), dedupe_key="x", kind=cast(Kind, {"not": "text"}))
+    bad = replace(hit(message, scene.at(2)), at=scene.at(2).replace(tzinfo=None), dedupe_key="x")
     writer = Writer(store, Spill(tmp_path / "spill"))
     # Submitted before the start, so that they share a batch.
     kept = [writer.submit(each) for each in (hit(message, scene.at(1)), bad, hit(message, scene.at(3)))]
