@@ -10,7 +10,7 @@ imported here; flows/ of the project wraps each function in a flow.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,14 +113,21 @@ def evaluate(
     )
 
 
-def deliver(engine: Engine, project: Project, *, clock: Clock, limit: int | None = None) -> Account:
-    """Hand over what is due, at most `limit` mails."""
+def deliver(
+    engine: Engine,
+    project: Project,
+    *,
+    clock: Clock,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Account:
+    """Hand over what is due, at most `limit` mails; `progress` is called with how many are done."""
     from dataclasses import asdict
 
     from drumbeat.outbox.deliver import deliver as hand_over
 
     as_of = clock.now()
-    figures = asdict(hand_over(engine, project, clock=clock, limit=limit))
+    figures = asdict(hand_over(engine, project, clock=clock, limit=limit, progress=progress))
     return Account(
         "deliver",
         as_of,

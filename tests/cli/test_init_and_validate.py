@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,15 +47,12 @@ def test_init_takes_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_the_parts_of_a_project_are_those_the_wheel_carries(project_root: Path) -> None:
-    import tomllib
-
-    wheel = tomllib.loads((project_root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
-        "wheel"
-    ]
-    assert wheel["only-include"] == ["src/drumbeat", *PARTS]
-    assert wheel["sources"] == {"src/drumbeat": "drumbeat"} | {
-        part: f"drumbeat/_project/{part}" for part in PARTS
-    }
+    settings = tomllib.loads((project_root / "pyproject.toml").read_text())
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
+    folders = [name for name in wheel["only-include"] if name != "src/drumbeat"]
+    assert {*folders, *wheel["force-include"]} == set(PARTS)
+    carried = wheel["sources"] | wheel["force-include"]
+    assert carried == {"src/drumbeat": "drumbeat"} | {part: f"drumbeat/_project/{part}" for part in PARTS}
 
 
 def test_all_faults_of_all_files_are_shown_at_once(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

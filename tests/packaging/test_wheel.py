@@ -78,6 +78,8 @@ def test_a_new_project_from_the_wheel_is_sound_and_runs(installed: Path, tmp_pat
     call(drumbeat, "init", "my-shop", folder=tmp_path)
     shop = tmp_path / "my-shop"
     assert "campaigns are sound" in call(drumbeat, "validate", folder=shop)
+    newsletter = shop / "campaigns" / "newsletter.yaml"
+    newsletter.write_text(newsletter.read_text() + "enabled: false\n")  # a thousand mails less
     out = call(drumbeat, "run", "--as-of", "2011-12-05T09:00+00:00", folder=shop)
     assert "No Prefect API is configured: running directly" in out
     assert len(list((shop / "mailbox" / "new").iterdir())) > 0

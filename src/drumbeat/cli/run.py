@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drumbeat.cli.options import as_of_option, json_option, open_engine, open_project, project_option
-from drumbeat.cli.output import emit_json, note, show, table
+from drumbeat.cli.output import emit_json, note, progress, show, table
 from drumbeat.clock import parse_instant
 from drumbeat.errors import UsageError
 
@@ -72,8 +72,12 @@ def directly(engine: Engine, project: Project, name: str, at: datetime | None) -
     """Make the call that the flow `name` makes, in this process."""
     from drumbeat import runs
 
+    clock = runs.clock_at(at, project)
+    if name == "deliver":
+        with progress("Delivering") as show_done:
+            return runs.deliver(engine, project, clock=clock, progress=show_done)
     call: Callable[..., Account] = getattr(runs, name)
-    return call(engine, project, clock=runs.clock_at(at, project))
+    return call(engine, project, clock=clock)
 
 
 def by_flow(root: Path, name: str, at: datetime | None) -> Account:
