@@ -144,7 +144,7 @@ def _summary(engine: Engine, counts: Counter[str], started: datetime, as_json: b
         with reading(engine) as connection:
             uncertain = list_uncertain(connection, since=started)
     if as_json:
-        emit_json({**counts, "uncertain_mails": uncertain})
+        emit_json({**counts, "uncertain_mails": [mail._asdict() for mail in uncertain]})
         return
     if not counts.total():
         note("Nothing is due.")
@@ -163,7 +163,7 @@ def _list(engine: Engine, as_json: bool) -> None:
     with reading(engine) as connection:
         uncertain = list_uncertain(connection)
     if as_json:
-        emit_json(uncertain)
+        emit_json([mail._asdict() for mail in uncertain])
     elif uncertain:
         show(_table(uncertain, None))
     else:
