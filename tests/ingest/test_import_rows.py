@@ -136,7 +136,8 @@ def test_columns_that_are_not_mapped_stay_as_they_are(load: Load, store: Engine)
 def test_bad_rows_go_to_a_file_with_line_and_reason_and_the_rest_is_imported(
     load: Load, store: Engine
 ) -> None:
-    text = 'id,mail,name,born,tier\n1,nobody,A,,x\n2,ok@example.com,"two\nlines",,\n3,,,1980-02-30,\n,,,,\n5,,,\n6,"a"b,,,\n7,,,,\n'
+    text = 'id,mail,name,born,tier\n1,nobody,A,,x\n2,ok@example.com,"two\nlines",,\n'
+    text += '3,,,1980-02-30,\n,,,,\n5,,,\n6,"a"b,,,\n7,,,,\n'
     result = load(CUSTOMERS, text)
     assert (result.inserted, result.rejected) == (2, 5)
     header, *found = rejected(result)
@@ -325,7 +326,8 @@ def test_an_order_told_again_with_fewer_lines_loses_the_surplus(load: Load, stor
 
 
 def test_cancelled_by_a_rule_on_plain_orders(load: Load, store: Engine) -> None:
-    yaml = "{into: orders, columns: {external_id: no, customer: who, ordered_at: at, total: t}, cancelled: {column: state, in: [void, back]}}"
+    yaml = "{into: orders, columns: {external_id: no, customer: who, ordered_at: at, total: t}"
+    yaml += ", cancelled: {column: state, in: [void, back]}}"
     load(CUSTOMERS, "id,mail,name,born,tier\n1,,,,\n")
     load(yaml, "no,who,at,t,state\na,1,2026-01-01,5,ok\nb,1,2026-01-02,7,void\n")
     assert rows(store, orders, "external_id", "status") == [("a", "placed"), ("b", "cancelled")]

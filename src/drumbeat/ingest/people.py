@@ -53,7 +53,7 @@ def assign(connection: Connection) -> int:
     new = update(customers).where(customers.c.person_id.is_(None)).values(person_id=customers.c.id)
     changed = connection.execute(new).rowcount
     # A round moves each person to the smallest neighbour; chains (a-b, b-c, ...) take one round a link.
-    merging = _merging().cte("merging")
+    merging = _merging().subquery("merging")
     move = (
         update(customers)
         .where(customers.c.person_id == merging.c.person_id)
