@@ -60,7 +60,12 @@ class Account:
 
     def to_json(self) -> dict[str, Any]:
         """Return the account as `drumbeat run --json` prints it; the shape is in docs/commands.md."""
-        return {"run": self.run, "as_of": self.as_of.isoformat(), "headline": self.headline, **self.figures}
+        return {
+            "run": self.run,
+            "as_of": self.as_of.isoformat(),
+            "headline": self.headline,
+            "figures": dict(self.figures),
+        }
 
 
 def _cell(value: Any) -> str:
