@@ -93,8 +93,6 @@ def money(context: Context, value: Any, currency: str | None = None) -> str:
     `value`: Decimal, number or text. Whole units keep their zeros (`£12.00`). Raises ValueError for what
     is no number, and StrictUndefined's error for a missing name.
     """
-    from babel.numbers import format_currency
-
     if isinstance(value, Undefined):
         return str(value)
     code = currency or context.get("currency") or "EUR"
@@ -102,7 +100,15 @@ def money(context: Context, value: Any, currency: str | None = None) -> str:
         amount = value if isinstance(value, Decimal) else Decimal(str(value))
     except InvalidOperation:
         raise ValueError(f"money: {value!r} is not an amount") from None
-    return format_currency(amount, str(code), locale=_locale(context))
+    return _money(amount, str(code), _locale(context))
+
+
+@lru_cache(maxsize=8192)
+def _money(amount: Decimal, code: str, locale: Locale) -> str:
+    # Prices repeat from mail to mail; formatting one takes 0.1 ms, half the time of a cart mail.
+    from babel.numbers import format_currency
+
+    return format_currency(amount, code, locale=locale)
 
 
 @pass_context
