@@ -70,6 +70,8 @@ customers = Table(
     Index(None, "person_id"),
     Index(None, "email_key"),
     Index(None, "birth_date"),
+    # The anniversary of created_at: 0.03 s with it, 3 s without (200k customers, SQLite).
+    Index(None, "created_at"),
 )
 
 consents = Table(

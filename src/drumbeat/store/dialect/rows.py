@@ -29,8 +29,8 @@ def rows(name: str, columns: Mapping[str, TypeEngine[Any]], data: Iterable[Seque
     document = bindparam(None, [list(row) for row in data], type_=_Rows(types), unique=True)
     elements = _elements(document).table_valued(column("value", String()))
     cells = [_cell(elements.c.value, i, kind).label(key) for i, (key, kind) in enumerate(columns.items())]
-    # Kept as it is: PostgreSQL would otherwise read the JSON again for every row it is compared with.
-    return select(*cells).select_from(elements).cte(name).prefix_with("MATERIALIZED", dialect="postgresql")
+    # Both databases would otherwise read the JSON again for every row it is compared with.
+    return select(*cells).select_from(elements).cte(name).prefix_with("MATERIALIZED")
 
 
 class _Rows(TypeDecorator[list[list[Any]]]):

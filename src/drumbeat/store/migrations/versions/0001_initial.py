@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("external_id", name=op.f("uq_customers_external_id")),
     )
     op.create_index(op.f("ix_customers_birth_date"), "customers", ["birth_date"], unique=False)
+    op.create_index(op.f("ix_customers_created_at"), "customers", ["created_at"], unique=False)
     op.create_index(op.f("ix_customers_email_key"), "customers", ["email_key"], unique=False)
     op.create_index(op.f("ix_customers_person_id"), "customers", ["person_id"], unique=False)
     op.create_table(
