@@ -49,17 +49,20 @@ class FixedClock:
 
 @dataclass
 class ShiftedClock:
-    """A clock that runs on from `start` at the machine's pace: a worker under `--as-of`."""
+    """A clock that runs on from `start` at the machine's pace: a worker under `--as-of`.
+
+    It starts when it is first asked, so that a plan `--as-of` noon is a plan of noon to the microsecond.
+    """
 
     start: datetime
-    _offset: timedelta = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._offset = self.start - datetime.now(UTC)
+    _offset: timedelta | None = field(default=None, init=False)
 
     def now(self) -> datetime:
-        """Return `start` plus the time gone by since the clock was made."""
-        return datetime.now(UTC) + self._offset
+        """Return `start` plus the time gone by since the first call."""
+        machine = datetime.now(UTC)
+        if self._offset is None:
+            self._offset = self.start - machine
+        return machine + self._offset
 
 
 def zone(name: str) -> ZoneInfo:

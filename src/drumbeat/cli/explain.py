@@ -41,7 +41,7 @@ def command(
 
     project = open_project(project_dir)
     engine = open_engine(project)
-    found = explain(engine, project, customer, campaign, as_of=clock_for(as_of, project).now())
+    found = explain(engine, project, customer, campaign, as_of=clock_for(as_of, project, standing=True).now())
     engine.dispose()
     if as_json:
         emit_json([one.to_json() for one in found])

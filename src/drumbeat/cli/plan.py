@@ -54,7 +54,7 @@ def command(
     result = plan(
         engine,
         project,
-        as_of=clock_for(as_of, project).now(),
+        as_of=clock_for(as_of, project, standing=True).now(),
         campaigns=campaigns or None,
         dry_run=True,
         inspect=inspect,

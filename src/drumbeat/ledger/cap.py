@@ -19,7 +19,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from drumbeat.ledger.states import State
 from drumbeat.store.dialect.locks import lock
@@ -30,6 +30,10 @@ RESERVED = (State.PLANNED, State.HANDING_OVER)
 
 REACHED = (State.SENT, State.UNCERTAIN)
 """States that hold a place for the span after `sent_at`."""
+
+
+# Made once: an alias of a wide table costs 3 ms to make, more than the query it serves.
+_THIS, _MINE, _THEIRS = messages.alias("this"), customers.alias("mine"), customers.alias("theirs")
 
 
 class CapRule(NamedTuple):
@@ -47,21 +51,21 @@ def counts(rule: CapRule, at: datetime) -> ColumnElement[bool]:
     )
 
 
-def used_by_person(rule: CapRule, sender: str, at: datetime, people: FromClause) -> Select[Any]:
-    """Return the places used, for the people in `people.person_id` only.
+def used_by(rule: CapRule, sender: str, at: datetime, person: ColumnElement[int]) -> ColumnElement[int]:
+    """Return an expression: how many places the person in the column has used. Evaluate it once a row.
 
-    Columns: person_id, used. Aggregating only the candidates' people was the fastest of five shapes
-    measured (0.9 s for 500,000 candidates over 8M rows of history).
+    A look-up for each person and no join with a sum over the candidates' people: SQLite, which does not
+    know how many candidates there are, joined that by reading the mails of all customers, or each
+    candidate with each other one (bench: 1.7 s CPU for a plan at 100,000 customers, this way 0.3 s).
+    PostgreSQL takes 1.4 s for 500,000 candidates over 8M mails, and took 0.9 s for the join.
     """
     owner = customers.alias("cap_customer")
-    wanted = select(people.c.person_id).distinct().subquery("cap_people")
     return (
-        select(owner.c.person_id, func.count().label("used"))
-        .select_from(wanted)
-        .join(owner, owner.c.person_id == wanted.c.person_id)
+        select(func.count())
+        .select_from(owner)
         .join(messages, messages.c.customer_id == owner.c.id)
-        .where(messages.c.sender == sender, counts(rule, at))
-        .group_by(owner.c.person_id)
+        .where(owner.c.person_id == person, messages.c.sender == sender, counts(rule, at))
+        .scalar_subquery()
     )
 
 
@@ -71,17 +75,16 @@ def reached_before(message_id: int, rule: CapRule, at: datetime) -> Select[Any]:
     Newest first; a row being handed over right now has NULL. Rows that only wait are left out: they hold
     a place against new plans, not against each other.
     """
-    this, mine, theirs = messages.alias("this"), customers.alias("mine"), customers.alias("theirs")
     return (
         select(messages.c.sent_at)
-        .select_from(this)
-        .join(mine, mine.c.id == this.c.customer_id)
-        .join(theirs, theirs.c.person_id == mine.c.person_id)
-        .join(messages, messages.c.customer_id == theirs.c.id)
+        .select_from(_THIS)
+        .join(_MINE, _MINE.c.id == _THIS.c.customer_id)
+        .join(_THEIRS, _THEIRS.c.person_id == _MINE.c.person_id)
+        .join(messages, messages.c.customer_id == _THEIRS.c.id)
         .where(
-            this.c.id == message_id,
-            messages.c.id != this.c.id,
-            messages.c.sender == this.c.sender,
+            _THIS.c.id == message_id,
+            messages.c.id != _THIS.c.id,
+            messages.c.sender == _THIS.c.sender,
             messages.c.counts_toward_cap,
             or_(
                 messages.c.state == State.HANDING_OVER,
