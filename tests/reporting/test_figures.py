@@ -159,6 +159,21 @@ def test_the_period_takes_its_first_instant_and_leaves_its_last(story):
     assert (late.opened, late.ordered) == (0, 0)
 
 
+def test_what_happened_after_the_reports_time_is_left_out(story):
+    earlier = report(story, as_of=story.at(5))
+    cart = earlier.campaigns[0].figures
+    assert (cart.candidates, cart.opened, cart.opened_by_machine, cart.clicked, cart.unsubscribed) == (
+        7,
+        1,
+        1,
+        0,
+        0,
+    )
+    assert (cart.ordered, report(story, as_of=story.at(10)).totals.ordered) == (0, 1)
+    assert earlier.totals.candidates == 7
+    assert sum(earlier.days[story.start.date()].values()) == 3
+
+
 def test_an_empty_period_is_refused(story):
     with pytest.raises(UsageError, match="the period is empty"):
         report(story, since=story.at(3), until=story.at(3))

@@ -54,7 +54,7 @@ def command(
     project = open_project(project_dir)
     zone = project.config.time_zone
     period = [None if text is None else parse_instant(text, zone) for text in (since, until)]
-    now = clock_for(as_of, project).now()
+    now = clock_for(as_of, project, standing=True).now()
     engine = open_engine(project)
     try:
         report = make_report(engine, project, as_of=now, campaign=campaign, since=period[0], until=period[1])

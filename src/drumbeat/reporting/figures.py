@@ -50,6 +50,11 @@ class Figures:
             else:
                 setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
+    @property
+    def kept_away(self) -> Counter[str]:
+        """Return why mails will not be sent any more, by number: the reasons, and those whose time was over."""
+        return self.skipped_by_reason + Counter(expired=self.expired)
+
     def as_json(self) -> dict[str, Any]:
         """Return the figures by name; the revenue as text, reasons by number."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}

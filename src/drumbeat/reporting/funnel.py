@@ -60,7 +60,8 @@ def make_report(
 ) -> Report:
     """Return the report at `as_of` over the messages with `since` <= planned_at < `until`.
 
-    All in one reading transaction. `campaign` narrows figures and days; the cap's are always of all mails.
+    What was planned, ordered or told by readers after `as_of` is left out; states of messages are those of
+    today. All in one reading transaction. `campaign` narrows figures and days; the cap's are always of all mails.
     Raises UsageError for a campaign that neither the project nor the ledger knows, StoreError.
     """
     if since is not None and until is not None and since >= until:
@@ -72,12 +73,14 @@ def make_report(
         for name, loaded in project.campaigns.items()
         if loaded.settings.goal
     }
-    chosen = _chosen(campaign, since, until)
+    chosen = _chosen(as_of, campaign, since, until)
     with reading(engine) as connection:
-        found = _by_campaign(connection.execute(funnel(goals, project.config.currency, chosen, since)).all())
+        found = _by_campaign(
+            connection.execute(funnel(goals, project.config.currency, chosen, as_of, since)).all()
+        )
         _check_known(connection, project, campaign, found)
         cap = _cap_use(connection, project, as_of)
-        days = _days(connection, chosen, project.config.time_zone)
+        days = _days(connection, and_(chosen, messages.c.sent_at <= as_of), project.config.time_zone)
     names = [campaign] if campaign else [*project.campaigns, *sorted(set(found) - set(project.campaigns))]
     campaigns = tuple(CampaignFigures(n, n in project.campaigns, found.get(n, Figures())) for n in names)
     return Report(
@@ -95,7 +98,11 @@ def make_report(
 
 
 def funnel(
-    goals: Mapping[str, timedelta], currency: str, chosen: ColumnElement[bool], since: datetime | None = None
+    goals: Mapping[str, timedelta],
+    currency: str,
+    chosen: ColumnElement[bool],
+    as_of: datetime,
+    since: datetime | None = None,
 ) -> Select[Any]:
     """Return the SELECT of all figures by campaign, state and reason.
 
@@ -103,7 +110,7 @@ def funnel(
     ordered_in_other_currency. `chosen`: a condition on messages. `since` bounds the search for the last
     touch from below: mails of the period were sent after it.
     """
-    reactions, bought = _reactions(chosen), _bought(goals, currency, since)
+    reactions, bought = _reactions(chosen, as_of), _bought(goals, currency, as_of, since)
 
     def summed(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
         return func.sum(column).label(name)
@@ -125,7 +132,7 @@ def funnel(
     )
 
 
-def _reactions(chosen: ColumnElement[bool]) -> Subquery:
+def _reactions(chosen: ColumnElement[bool], as_of: datetime) -> Subquery:
     """Aggregate responses to one row a message first: a join without it would multiply orders by clicks."""
 
     def seen(kind: Kind, *, by_machine: bool) -> ColumnElement[int]:
@@ -144,15 +151,17 @@ def _reactions(chosen: ColumnElement[bool]) -> Subquery:
     return (
         select(responses.c.message_id, *columns)
         .join(messages, messages.c.id == responses.c.message_id)
-        .where(chosen)
+        .where(chosen, responses.c.at <= as_of)
         .group_by(responses.c.message_id)
         .subquery("reactions")
     )
 
 
-def _bought(goals: Mapping[str, timedelta], currency: str, since: datetime | None) -> Subquery:
+def _bought(
+    goals: Mapping[str, timedelta], currency: str, as_of: datetime, since: datetime | None
+) -> Subquery:
     """Sum attributed orders up to one row a message; an order that names no currency is in the project's."""
-    attributed = attributed_orders(goals, since=since).subquery("attributed")
+    attributed = attributed_orders(goals, since=since, until=as_of).subquery("attributed")
     ours = func.coalesce(orders.c.currency, currency) == currency
     return (
         select(
@@ -167,8 +176,10 @@ def _bought(goals: Mapping[str, timedelta], currency: str, since: datetime | Non
     )
 
 
-def _chosen(campaign: str | None, since: datetime | None, until: datetime | None) -> ColumnElement[bool]:
-    conditions: list[ColumnElement[bool]] = [messages.c.id.is_not(None)]
+def _chosen(
+    as_of: datetime, campaign: str | None, since: datetime | None, until: datetime | None
+) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [messages.c.planned_at <= as_of]
     if campaign is not None:
         conditions.append(messages.c.campaign == campaign)
     if since is not None:
@@ -233,7 +244,7 @@ def _days(connection: Connection, chosen: ColumnElement[bool], time_zone: str) -
     quarter = quarter_hours(messages.c.sent_at)
     rows = connection.execute(
         select(messages.c.campaign, quarter.label("quarter"), func.count().label("sent"))
-        .where(chosen, messages.c.state.in_(REACHED), messages.c.sent_at.is_not(None))
+        .where(chosen, messages.c.state.in_(REACHED))
         .group_by(messages.c.campaign, quarter)
     ).all()
     where = zone(time_zone)

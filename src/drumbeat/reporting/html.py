@@ -73,7 +73,7 @@ def render_html(report: Report) -> str:
         files("drumbeat.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     active = [c for c in report.campaigns if c.figures.candidates]
-    reasons = _colours(report.totals.skipped_by_reason)
+    reasons = _colours(report.totals.kept_away)
     return template.render(
         report=report,
         period=period_of(report),
@@ -81,7 +81,7 @@ def render_html(report: Report) -> str:
         funnels=[(c, _funnel(c.figures), _revenue(c, report)) for c in active],
         silent=[c.campaign for c in report.campaigns if not c.figures.candidates],
         reasons=reasons,
-        skipped=[(c, _stack(c.figures.skipped_by_reason, reasons)) for c in active if c.figures.skipped],
+        skipped=[(c, _stack(c.figures.kept_away, reasons)) for c in active if c.figures.kept_away],
         days=_days(report),
         cap=_cap(report),
         cap_line=cap_line(report),
@@ -94,8 +94,8 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
     f = report.totals
     return [
         ("sent", f"{f.sent:,}", f"of {f.candidates:,} candidates"),
-        ("opened", share(f.opened, f.sent), f"{f.opened:,} mails, machines left out"),
-        ("clicked", share(f.clicked, f.sent), f"{f.clicked:,} mails, machines left out"),
+        ("opened", share(f.opened, f.sent), f"{f.opened:,} mails"),
+        ("clicked", share(f.clicked, f.sent), f"{f.clicked:,} mails"),
         ("orders", f"{f.ordered:,}", "that followed a mail"),
         ("revenue", money(f.revenue, report.currency), "of those orders"),
         ("unsubscribed", share(f.unsubscribed, f.sent), f"{f.unsubscribed:,} after a mail"),

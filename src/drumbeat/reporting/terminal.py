@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 COLUMNS: tuple[tuple[str, Callable[[Figures], int]], ...] = (
     ("candidates", lambda f: f.candidates),
     ("planned", lambda f: f.planned),
-    ("skipped", lambda f: f.skipped + f.expired),
+    ("skipped", lambda f: f.skipped),
+    ("expired", lambda f: f.expired),
     ("deferred", lambda f: f.deferred),
     ("waiting", lambda f: f.waiting),
     ("sent", lambda f: f.sent),
@@ -42,7 +43,7 @@ def render_terminal(report: Report) -> list[RenderableType]:
         Text(f"{report.project}: {period_of(report)}", style="bold"),
         _figures(report),
     ]
-    if report.totals.skipped_by_reason:
+    if report.totals.kept_away:
         parts.append(_reasons(report))
     parts.append(Text(cap_line(report)))
     machines = report.totals.opened_by_machine + report.totals.clicked_by_machine
@@ -78,16 +79,19 @@ def _figures(report: Report) -> Table:
 
 
 def _reasons(report: Report) -> Table:
-    reasons = [reason for reason, _ in report.totals.skipped_by_reason.most_common()]
+    reasons = [reason for reason, _ in report.totals.kept_away.most_common()]
     table = Table(
-        title="Skipped, by reason", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
+        title="Why mails were not sent",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("campaign", no_wrap=True)
     for reason in reasons:
         table.add_column(words(reason), justify="right")
     for campaign in report.campaigns:
-        if campaign.figures.skipped:
-            found = campaign.figures.skipped_by_reason
+        if found := campaign.figures.kept_away:
             table.add_row(campaign.campaign, *(f"{found[reason]:,}" for reason in reasons))
     return table
 

@@ -21,7 +21,9 @@ CANCELLED = "cancelled"
 """The status of an order that does not stand."""
 
 
-def attributed_orders(goals: Mapping[str, timedelta], *, since: datetime | None = None) -> Select[Any]:
+def attributed_orders(
+    goals: Mapping[str, timedelta], *, since: datetime | None = None, until: datetime | None = None
+) -> Select[Any]:
     """Return the SELECT of the orders that followed a mail, each with that mail.
 
     Columns: order_id, message_id, campaign, ordered_at, total.
@@ -29,7 +31,7 @@ def attributed_orders(goals: Mapping[str, timedelta], *, since: datetime | None 
     it; one exactly at the window's end still did. A mail of uncertain end counts as sent, as everywhere.
     The person, not the customer row, ties order and mail: `customers.person_id`.
     `since`: leave out mails sent before; for the mails after it the answer is the same, as only a later
-    mail can take an order away.
+    mail can take an order away. `until`: leave out orders after it.
     """
     reader, buyer = customers.alias("reader"), customers.alias("buyer")
     by_window: dict[timedelta, list[str]] = defaultdict(list)
@@ -65,6 +67,8 @@ def attributed_orders(goals: Mapping[str, timedelta], *, since: datetime | None 
     )
     if since is not None:
         touches = touches.where(messages.c.sent_at >= since)
+    if until is not None:
+        touches = touches.where(orders.c.ordered_at <= until)
     ranked = touches.subquery("touches")
     return select(
         ranked.c.order_id, ranked.c.message_id, ranked.c.campaign, ranked.c.ordered_at, ranked.c.total
