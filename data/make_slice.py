@@ -20,10 +20,12 @@ CUSTOMERS_OF_100 = 30
 ANONYMOUS_OF_100 = 6
 ANNIVERSARY = "2010-12-05"
 DIRT = frozenset(
-    # +80,995 pieces and their cancellation; a customer only of a free line; a customer of one cancelled order
-    "16446 13256 12346"
-    # two countries
-    " 12370 12394 12417 12422 12429 12431 12455 12457".split()
+    [
+        # +80,995 pieces and their cancellation; a customer only of a free line; one of one cancelled order
+        *("16446", "13256", "12346"),
+        # two countries
+        *("12370", "12394", "12417", "12422", "12429", "12431", "12455", "12457"),
+    ]
 )
 
 

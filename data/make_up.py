@@ -187,8 +187,10 @@ def joined_at(customer: Customer) -> datetime:
 
 def make_customers(customers: Sequence[Customer]) -> list[list[Any]]:
     """Rows of customers.csv; the last two are members of staff who get copies."""
-    header = ["external_id", "email", "first_name", "last_name", "language", "time_zone", "birth_date", "created_at", "seed", "loyalty_tier"]
-    rows = [header]
+    names = (
+        "external_id email first_name last_name language time_zone birth_date created_at seed loyalty_tier"
+    )
+    rows: list[list[Any]] = [names.split()]
     broken = {c.number: BROKEN[i] for i, c in enumerate(customers[77::250][: len(BROKEN)])}
     for customer in customers:
         dice = customer.dice("person")
@@ -204,23 +206,11 @@ def make_customers(customers: Sequence[Customer]) -> list[list[Any]]:
         address = broken.get(customer.number, address)
         tier = "gold" if customer.spent >= 4000 else "silver" if customer.spent >= 1200 else "bronze"
         tier = tier if dice.random() > 0.1 else ""
-        rows.append(
-            [
-                customer.number,
-                address,
-                first,
-                last,
-                language,
-                zone,
-                birthday(customer),
-                iso(joined_at(customer)),
-                "no",
-                tier,
-            ]
-        )
-    for name in ("Robin", "Kim"):
-        rows.append([f"staff-{name.lower()}", f"{name.lower()}@example.com", name, "Staff", "en", "Europe/London", "", iso(DEMO_DAY - timedelta(days=400)), "yes", ""])  # fmt: skip
-    return rows
+        person = [first, last, language, zone, birthday(customer), iso(joined_at(customer)), "no", tier]
+        rows.append([customer.number, address, *person])
+    hired = iso(DEMO_DAY - timedelta(days=400))
+    staff = ["Staff", "en", "Europe/London", "", hired, "yes", ""]
+    return [*rows, *([f"staff-{n.lower()}", f"{n.lower()}@example.com", n, *staff] for n in ("Robin", "Kim"))]
 
 
 def family_names(words: str) -> list[str]:
@@ -374,7 +364,8 @@ def make_events(customers: Sequence[Customer], products: Sequence[Any]) -> list[
                 )
             )
         for number, (at, name, properties) in enumerate(sorted(mine, key=lambda event: event[:2]), start=1):
-            events.append({"id": f"{customer.number}-{number}", "customer": customer.number, "name": name, "at": iso(at), "properties": properties})  # fmt: skip
+            told = {"id": f"{customer.number}-{number}", "customer": customer.number, "name": name}
+            events.append({**told, "at": iso(at), "properties": properties})
     return events
 
 

@@ -160,6 +160,8 @@ def test_bad_rows_go_to_a_file_with_line_and_reason_and_the_rest_is_imported(
 
 
 def test_a_clean_import_leaves_no_file_of_rejects(load: Load, tmp_path: Path) -> None:
+    load(CUSTOMERS, "id,mail,name,born,tier\n1,nobody,,,\n")
+    assert (tmp_path / "in.csv.rejected.csv").exists()
     assert load(CUSTOMERS, "id,mail,name,born,tier\n1,,,,\n").rejects_file is None
     assert [f.name for f in tmp_path.iterdir() if "rejected" in f.name or ".part" in f.name] == []
 

@@ -83,7 +83,7 @@ def import_file(
     changes nothing. Memory does not grow with the file. Raises InputError where the file cannot be read
     or the rejected rows cannot be written, StoreError where the database cannot be used.
     """
-    kept = Rejects(rejects or rejects_beside(file))
+    kept = Rejects(rejects or rejects_beside(file), ours=rejects is None)
     try:
         with session(engine) as connection:
             job = _Import(connection, file, mapping, loaded_at, kept, progress or _silent)

@@ -14,11 +14,13 @@ from drumbeat.errors import InputError
 class Rejects:
     """Collects rejected rows; the file appears when `keep` is called, whole or not at all.
 
+    `ours`: the path is the default beside the input, not one that somebody named.
     Columns: line, reason, then the input's own (JSON lines: the raw line as `row`). UTF-8, comma-separated.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, ours: bool) -> None:
         self.path = path
+        self._ours = ours
         self.count = 0
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._file: IO[str] | None = None
@@ -33,8 +35,9 @@ class Rejects:
         """Write one rejected row. Raises InputError where the folder cannot be written to."""
         try:
             if self._file is None:
-                if self.path.is_dir():
-                    raise IsADirectoryError(21, "Is a directory", str(self.path))
+                # Putting a file in the place of a folder or a device would replace it.
+                if self.path.exists() and not self.path.is_file():
+                    raise OSError("it is there and is no file")
                 self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
                 self._writer = csv.writer(self._file)
                 self._writer.writerow(["line", "reason", *self._header])
@@ -44,9 +47,14 @@ class Rejects:
         self.count += 1
 
     def keep(self) -> Path | None:
-        """Put the file in its place and return where it is; None, and no file left, where nothing was rejected."""
+        """Put the file in its place and return where it is; None where nothing was rejected.
+
+        Then a file that an earlier import left in our own place is removed: its rows are good now.
+        """
         try:
             if self._file is None:
+                if self._ours and self.path.is_file():
+                    self.path.unlink()
                 return None
             self._file.close()
             self._part.replace(self.path)
