@@ -15,7 +15,7 @@ from drumbeat.cli.options import (
     open_project,
     project_option,
 )
-from drumbeat.cli.output import emit_json, show
+from drumbeat.cli.output import emit_json, note, show, table
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -35,7 +35,7 @@ def command(
     """Tell why CUSTOMER got CAMPAIGN's mail, or which clause, consent, cap or window keeps it away.
 
     CUSTOMER is the id from your import or an e-mail address. Without CAMPAIGN, every campaign is
-    explained. Customers who never qualified are explained too. `--as-of` looks at another time.
+    explained in a line. Customers who never qualified are explained too. `--as-of` looks at another time.
     """
     from drumbeat.planning.explain import explain
 
@@ -46,8 +46,13 @@ def command(
     if as_json:
         emit_json([one.to_json() for one in found])
         return
-    for one in found:
-        show(_tree(one))
+    if campaign is not None:
+        show(_tree(found[0]))
+        return
+    rows = [(one.campaign, one.conclusion) for one in found]
+    title = f"Customer {found[0].customer} as of {found[0].as_of:%Y-%m-%d %H:%M} UTC" if found else None
+    show(table(["campaign", "why"], rows, title=title))
+    note(f"`drumbeat explain {customer} CAMPAIGN` tells every clause.")
 
 
 def _tree(one: Explanation) -> Tree:
@@ -59,7 +64,8 @@ def _tree(one: Explanation) -> Tree:
         return Text.assemble((f"{mark} ", style), text)
 
     def add_verdict(node: Tree, verdict: Any) -> None:
-        child = node.add(line(verdict.met, f"{verdict.text}  [{verdict.place}]"))
+        where = f"  [{verdict.place}]" if verdict.place is not None else ""
+        child = node.add(line(verdict.met, f"{verdict}{where}"))
         for below in verdict.children:
             add_verdict(child, below)
 
@@ -79,9 +85,10 @@ def _tree(one: Explanation) -> Tree:
     now = top.add(Text(f"as of {one.as_of:%Y-%m-%d %H:%M} UTC"))
     if not one.enabled:
         now.add(line(False, "the campaign is disabled"))
-    trigger = now.add(line(not one.findings and bool(one.occasions or one.ledger), "trigger"))
-    for occasion, decision, reason in one.occasions:
-        trigger.add(line(True, f"{occasion}: would be {decision}{f' ({reason})' if reason else ''}"))
+    due = f"trigger: due for {', '.join(one.due)}" if one.due else "trigger: no occasion is due"
+    trigger = now.add(line(bool(one.due), due))
+    for occasion, decision, why in one.occasions:
+        trigger.add(line(None, f"a plan would make {occasion} {decision}{f' ({why})' if why else ''}"))
     for finding in one.findings:
         trigger.add(line(finding.met, finding.text))
     if one.segment is not None:

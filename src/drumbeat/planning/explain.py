@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, or_, select
 
 from drumbeat.errors import UsageError
 from drumbeat.ledger.cap import CapRule, counts
@@ -60,6 +60,7 @@ class Explanation:
     conclusion: str
     ledger: tuple[LedgerEntry, ...]
     enabled: bool
+    due: tuple[str, ...]
     occasions: tuple[tuple[str, str, str | None], ...]
     findings: tuple[Finding, ...]
     segment: Verdict | None
@@ -90,6 +91,7 @@ class Explanation:
                 }
                 for e in self.ledger
             ],
+            "due": list(self.due),
             "occasions": [{"occasion": o, "decision": d, "reason": r} for o, d, r in self.occasions],
             "trigger": [{"text": f.text, "met": f.met} for f in self.findings],
             "segment": verdict_json(self.segment) if self.segment is not None else None,
@@ -103,8 +105,9 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
     """Return a segment's verdict tree as plain values."""
     return {
         "text": verdict.text,
-        "place": str(verdict.place),
+        "place": str(verdict.place) if verdict.place is not None else None,
         "met": verdict.met,
+        "found": verdict.found,
         "children": [verdict_json(child) for child in verdict.children],
     }
 
@@ -170,6 +173,7 @@ def _explain_one(
         conclusion=_conclude(campaign, ledger, due, rows, segment, refusal),
         ledger=ledger,
         enabled=settings.enabled,
+        due=tuple(due),
         occasions=tuple((row.occasion, row.state, row.reason) for row in rows),
         findings=tuple(findings),
         segment=segment,
@@ -256,7 +260,13 @@ def _cap_holders(
     rows = connection.execute(
         select(messages.c.campaign, messages.c.occasion, messages.c.state, messages.c.sent_at)
         .join(customers, customers.c.id == messages.c.customer_id)
-        .where(customers.c.person_id == who.person_id, messages.c.sender == campaign.sender, counts(rule, at))
+        .where(
+            customers.c.person_id == who.person_id,
+            messages.c.sender == campaign.sender,
+            counts(rule, at),
+            # A plan counts whatever is sent; looking back, what was sent later is not part of the answer.
+            or_(messages.c.sent_at.is_(None), messages.c.sent_at <= at),
+        )
         .order_by(messages.c.sent_at, messages.c.id)
     ).all()
     return tuple(
