@@ -124,3 +124,10 @@ def test_a_mail_with_a_fault_is_judged_each_time(shop: Path) -> None:
     body.write_text(body.read_text() + "\n{{ custommer.first_name }}\n")
     first, second = check.check_project(shop)[1], check.check_project(shop)[1]
     assert first == second != []
+
+
+def test_segments_that_cannot_be_read_are_one_fault(shop: Path) -> None:
+    """And not one more for each campaign that names a segment."""
+    file = shop / "segments.yaml"
+    file.write_text(file.read_text() + "\nloyal: {}\nloyal: {}\n")
+    assert {issue.place.path.name for issue in check.check_project(shop)[1]} == {"segments.yaml"}

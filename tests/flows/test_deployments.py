@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -89,3 +91,22 @@ def test_two_runs_of_one_deployment_never_overlap(deployed: Any) -> None:
             schedule["schedule"].get("timezone") or schedule["slug"] == "soon"
             for schedule in deployment["schedules"]
         )
+
+
+def test_drumbeat_run_uses_the_api_that_is_configured(prefect_server: Any, flow_project: Path) -> None:
+    """The run is recorded there, with its artifacts, and its figures come back to the caller."""
+    done = subprocess.run(
+        [sys.executable, "-m", "drumbeat", "run", "deliver", "--as-of", "2011-12-05T09:00Z", "--json"],
+        env=dict(prefect_server.environment),
+        cwd=flow_project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Running the flows on the Prefect API at {prefect_server.api}" in done.stderr
+    result = json.loads(done.stdout)
+    assert result["by"] == "prefect"
+    assert result["runs"][0]["figures"]["sent"] == 0
+    found = prefect_server.post("/flow_runs/filter", {"flows": {"name": {"any_": ["deliver"]}}}).json()
+    assert [run["state_type"] for run in found] == ["COMPLETED"]

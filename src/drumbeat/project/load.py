@@ -100,7 +100,8 @@ def load_project(root: Path) -> Project:
         )
     config_document = _read(root, Path(CONFIG_FILE), found)
     config = _validated(ProjectConfig, config_document, found)
-    segments: Mapping[str, Segment] = {}
+    # None: unreadable. One fault says so; that every segment is unknown then is no news.
+    segments: Mapping[str, Segment] | None = None
     if (segments_document := _read(root, Path("segments.yaml"), found)) is not None:
         segments, segment_issues = parse_segments(segments_document)
         found += segment_issues
@@ -124,7 +125,7 @@ def load_project(root: Path) -> Project:
     if found or config is None:
         raise ProjectError(sorted(found))
     in_order = sorted(campaigns.values(), key=lambda c: (-c.settings.priority, c.name))
-    return Project(root, config, segments, {c.name: c for c in in_order})
+    return Project(root, config, segments or {}, {c.name: c for c in in_order})
 
 
 def trigger_kinds(root: Path) -> Mapping[str, type[Trigger]]:
@@ -159,7 +160,7 @@ def _check_campaign(
     document: Document,
     settings: Campaign,
     config: ProjectConfig | None,
-    segments: Mapping[str, Segment],
+    segments: Mapping[str, Segment] | None,
     kinds: Mapping[str, type[Trigger]] | None,
     found: list[Issue],
 ) -> LoadedCampaign | None:
@@ -176,7 +177,7 @@ def _check_campaign(
             f"the campaign '{settings.campaign}' stands in {document.path.name}.",
             f"Name the file {settings.campaign}.yaml, so that it is found by its name.",
         )
-    if settings.segment != EVERYONE and settings.segment not in segments:
+    if segments is not None and settings.segment not in (EVERYONE, *segments):
         fault(
             "DB011",
             ("segment",),
