@@ -216,6 +216,15 @@ def test_suppressions_are_kept_by_the_matching_form_of_the_address(load: Load, s
     assert rows(store, suppressions, "email_key", "topic", "reason") == [("a@example.com", "", "manual")]
 
 
+def test_a_stronger_reason_to_suppress_is_not_replaced_by_a_weaker_one(load: Load, store: Engine) -> None:
+    yaml = "{into: suppressions, columns: {email: m, reason: r, at: at}}"
+    load(yaml, "m,r,at\na@example.com,bounced,2026-01-01\na@example.com,unsubscribed,2026-01-02\n")
+    assert load(yaml, "m,r,at\na@example.com,manual,2026-01-03\n", at=LATER).unchanged == 1
+    assert rows(store, suppressions, "reason") == [("bounced",)]
+    load(yaml, "m,r,at\nb@example.com,unsubscribed,2026-01-01\n")
+    assert load(yaml, "m,r,at\nb@example.com,complained,2026-01-01\n", at=LATER).updated == 1
+
+
 def test_events_without_an_id_are_found_again_by_their_content(load: Load, store: Engine) -> None:
     load(CUSTOMERS, "id,mail,name,born,tier\n1,,,,\n")
     yaml = "{into: events, columns: {customer: who, name: what, at: at}, properties: [n, {column: page.url, name: url}]}"

@@ -14,6 +14,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -57,7 +58,7 @@ def drop_repeated(connection: Connection, staged: Table, target: Target) -> int:
     """Keep one staged row a key, the newest or else the last in the file; return how many went."""
     order = [staged.c.row.desc()]
     if target.newest_by is not None and target.newest_by in staged.c:
-        order.insert(0, staged.c[target.newest_by].desc())
+        order.insert(0, _age(staged, target).desc())
     place = func.row_number().over(partition_by=[staged.c[name] for name in target.key], order_by=order)
     ranked = select(staged.c.row, place.label("place")).subquery()
     older = select(ranked.c.row).where(ranked.c.place > 1)
@@ -69,13 +70,25 @@ def merge(
 ) -> Merged:
     """Merge deduplicated staged rows into the target's table; `mapped`: the columns that may change a row."""
     table = metadata.tables[target.table]
-    merged = upsert(connection, table, staged, target.key, mapped, loaded_at, newest_by=target.newest_by)
+    not_older: Any = true()
+    if target.newest_by is not None and target.newest_by in staged.c:
+        not_older = _age(staged, target) >= _age(table, target)
+    merged = upsert(connection, table, staged, target.key, mapped, loaded_at, where=not_older)
     if target.whole is None:
         return merged
     named = select(staged.c[target.whole])
     told = exists().where(*(staged.c[name] == table.c[name] for name in target.key))
     gone = delete(table).where(table.c[target.whole].in_(named), ~told)
     return merged._replace(removed=changed(connection, gone))
+
+
+def _age(rows: FromClause, target: Target) -> Any:
+    """What a row is older or newer by; of words, their place in the field's `one_of`."""
+    name = str(target.newest_by)
+    words = target.field(name).one_of
+    if not words:
+        return rows.c[name]
+    return case({word: place for place, word in enumerate(words)}, value=rows.c[name], else_=len(words))
 
 
 def upsert(
@@ -86,11 +99,12 @@ def upsert(
     mapped: list[str],
     loaded_at: datetime,
     *,
-    newest_by: str | None = None,
+    where: Any = None,
 ) -> Merged:
     """Update rows that differ, then insert those that are new. The caller holds the importers' lock.
 
     `source`: columns named as in `table` (and `row`, which gives the order of new ids), unique by `key`.
+    `where`: a further condition on updates.
     Rows that are the same already are not written: `loaded_at` stays what it was.
     """
     total = connection.execute(select(func.count()).select_from(source)).scalar_one()
@@ -100,10 +114,12 @@ def upsert(
     updated = 0
     if settable:
         differs = or_(*(table.c[name].is_distinct_from(source.c[name]) for name in settable))
-        by_age = newest_by is not None and newest_by in source.c
-        not_older: Any = source.c[str(newest_by)] >= table.c[str(newest_by)] if by_age else true()
         values: dict[str, Any] = {name: source.c[name] for name in settable}
-        statement = update(table).where(same_row, differs, not_older).values({**values, **stamp})
+        statement = (
+            update(table)
+            .where(same_row, differs, true() if where is None else where)
+            .values({**values, **stamp})
+        )
         updated = changed(connection, statement)
     columns = [column.name for column in source.c if column.name in table.c]
     new = (

@@ -34,8 +34,9 @@ class Target:
     """A kind of row that can be imported.
 
     `key`: columns that make two rows the same row. `document`: the JSON column for columns kept as they
-    are. `newest_by`: a row with a smaller value there never replaces one with a greater. `whole`: the
-    rows of one such parent are told together: lines that are no longer named are removed.
+    are. `newest_by`: a row with a smaller value there never replaces one with a greater; words count in
+    the order of their field's `one_of`. `whole`: the rows of one such parent are told together: lines
+    that are no longer named are removed.
     """
 
     table: str
@@ -96,10 +97,12 @@ TARGETS: Mapping[str, Target] = {
         (
             Field("email", "email", required=True),
             Field("topic", default=""),
-            Field("reason", default="manual", one_of=("unsubscribed", "complained", "bounced", "manual")),
+            # Weakest first: an import must not turn a dead address into a mere unsubscribe.
+            Field("reason", default="manual", one_of=("unsubscribed", "manual", "complained", "bounced")),
             Field("at", "instant", required=True),
             Field("source"),
         ),
+        newest_by="reason",
     ),
     "products": Target(
         "products",
