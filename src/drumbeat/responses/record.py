@@ -90,10 +90,9 @@ def _record_batch(connection: Connection, hits: Sequence[Response], loaded_at: d
     if not rows:
         return 0
     # In the order of the unique key: two writers of the same hits wait for each other, never in a ring.
-    statement = insert(connection, responses).values([rows[key] for key in sorted(rows)])
-    new = connection.execute(
-        statement.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(responses.c.id)
-    )
+    statement = insert(connection, responses).on_conflict_do_nothing(index_elements=["dedupe_key"])
+    # Rows as parameters, not as VALUES of the statement: that would be compiled anew for every batch.
+    new = connection.execute(statement.returning(responses.c.id), [rows[key] for key in sorted(rows)])
     return len(new.all())
 
 
