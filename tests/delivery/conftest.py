@@ -11,7 +11,8 @@ import pytest
 from servers.smtp import Certificate, RunningServer, make_certificate, smtp_server
 
 from drumbeat.delivery import Mail
-from drumbeat.delivery.smtp import SmtpBackend, SmtpServer
+from drumbeat.delivery.smtp import SmtpBackend
+from drumbeat.delivery.smtp_connect import SmtpServer
 
 Serve = Callable[..., RunningServer]
 Connect = Callable[..., SmtpBackend]

@@ -11,7 +11,8 @@ import pytest
 from servers.smtp import Certificate
 
 from drumbeat.delivery import Mail, Outcome
-from drumbeat.delivery.smtp import SmtpBackend, SmtpServer
+from drumbeat.delivery.smtp import SmtpBackend
+from drumbeat.delivery.smtp_connect import SmtpServer
 from drumbeat.errors import DeliveryError
 
 pytestmark = pytest.mark.smtp

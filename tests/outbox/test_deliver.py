@@ -415,6 +415,7 @@ def test_a_slow_batch_keeps_its_leases_and_is_checked_again(
     backend = RecordingBackend(before_each=slow)
     assert run(store, project, clock, backend) == Delivered(sent=7, skipped=1)
     assert "r7@example.com" not in backend.addresses
+    assert len(backend.tried) == 7
 
 
 def test_what_a_dead_worker_was_handing_over_is_uncertain_once_its_lease_is_over(

@@ -15,7 +15,8 @@ from drumbeat.issues import nearest
 
 
 def _smtp(settings: Any, root: Path) -> Backend:
-    from drumbeat.delivery.smtp import SmtpBackend, SmtpServer
+    from drumbeat.delivery.smtp import SmtpBackend
+    from drumbeat.delivery.smtp_connect import SmtpServer
 
     smtp = settings.smtp
     return SmtpBackend(

@@ -1,25 +1,21 @@
 """Hand mails over to a mail server by SMTP, over one connection that stays open.
 
-smtplib connects, greets, encrypts and logs in. The transaction itself is ours, because smtplib raises the
+smtp_connect.py connects, encrypts and logs in. The transaction itself is ours, because smtplib raises the
 same error for a connection lost before DATA (certainly not sent) and after the final dot (nobody knows).
-RFC 5321 is the protocol, RFC 3207 STARTTLS, RFC 4954 AUTH, RFC 6531 SMTPUTF8.
+RFC 5321 is the protocol, RFC 6531 SMTPUTF8.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import smtplib
 import socket
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import idna
 
 from drumbeat.delivery import Answer, Mail, Outcome
+from drumbeat.delivery.smtp_connect import SmtpServer, connect, one_line
 from drumbeat.errors import DeliveryError
 
 SHUTTING_DOWN = 421
@@ -28,25 +24,6 @@ LOGIN_WANTED = frozenset({530, 534, 535, 538})
 
 _NOT_IN_ADDRESS = re.compile(r"[\s<>\x00-\x1f\x7f]")
 _LINE_WITH_DOT = re.compile(rb"^\.", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class SmtpServer:
-    """Where and how to connect. `timeout` is in seconds and holds for each single wait.
-
-    `tls`: certificates are always verified, against the system's authorities or against `ca_file` alone.
-    """
-
-    host: str
-    port: int = 25
-    tls: Literal["none", "starttls", "implicit"] = "none"
-    ca_file: Path | None = None
-    username: str | None = None
-    password: str | None = None
-    timeout: float = 60.0
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class SmtpBackend:
@@ -62,7 +39,7 @@ class SmtpBackend:
     def open(self) -> None:
         """Connect, encrypt and log in. Raises DeliveryError with what to do."""
         if self._connection is None:
-            self._connection = _connect(self._server)
+            self._connection = connect(self._server)
             self._used = False
 
     def hand_over(self, mail: Mail, before_content: Callable[[], bool]) -> Answer:
@@ -77,7 +54,7 @@ class SmtpBackend:
             refusal = self._envelope(mail)
         except smtplib.SMTPServerDisconnected as lost:
             self._drop()
-            return Answer(Outcome.DEFERRED, f"connection lost before the content: {_one_line(lost)}")
+            return Answer(Outcome.DEFERRED, f"connection lost before the content: {one_line(lost)}")
         except BaseException:
             self._drop()
             raise
@@ -156,7 +133,7 @@ class SmtpBackend:
         except (smtplib.SMTPException, OSError) as lost:
             self._drop()
             return Answer(
-                Outcome.UNCERTAIN, f"connection lost while the content was on its way: {_one_line(lost)}"
+                Outcome.UNCERTAIN, f"connection lost while the content was on its way: {one_line(lost)}"
             )
         except BaseException:
             self._drop()
@@ -209,7 +186,7 @@ class SmtpBackend:
         except smtplib.SMTPServerDisconnected:
             raise
         except (smtplib.SMTPException, OSError) as error:
-            raise smtplib.SMTPServerDisconnected(_one_line(error)) from error
+            raise smtplib.SMTPServerDisconnected(one_line(error)) from error
 
     def _reply(self) -> tuple[int, str]:
         code, text = self._live.getreply()
@@ -235,107 +212,6 @@ class SmtpBackend:
             connection.close()
 
 
-def _connect(server: SmtpServer) -> smtplib.SMTP:
-    """Return a connection that is encrypted and logged in as `server` says. Raises DeliveryError."""
-    if server.username and server.tls == "none" and not _is_loopback(server.host):
-        raise DeliveryError(
-            f"the password for {server} would travel in the clear;"
-            " set delivery.smtp.tls to starttls or implicit"
-        )
-    context = None if server.tls == "none" else _trust(server)
-    connection: smtplib.SMTP | None = None
-    try:
-        connection = _Implicit(server, context) if server.tls == "implicit" and context else _Plain(server)
-        _greet(connection, server, context)
-    except BaseException as error:
-        if connection is not None:
-            connection.close()
-        if (explained := _explain(server, error)) is None:
-            raise
-        raise DeliveryError(explained) from error
-    return connection
-
-
-def _greet(connection: smtplib.SMTP, server: SmtpServer, context: ssl.SSLContext | None) -> None:
-    code, greeting = connection.connect(server.host, server.port)
-    if code != 220:
-        raise smtplib.SMTPConnectError(code, greeting)
-    # An address literal is a legal name (RFC 5321 section 4.1.3) and takes no look-up of our own name.
-    address = connection.sock.getsockname()[0] if connection.sock is not None else "127.0.0.1"
-    connection.local_hostname = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-    connection.ehlo_or_helo_if_needed()
-    if server.tls == "starttls":
-        connection.starttls(context=context)
-        connection.ehlo_or_helo_if_needed()
-    if server.username:
-        connection.login(server.username, server.password or "")
-
-
-class _Plain(smtplib.SMTP):
-    """smtplib's client, not connected yet."""
-
-    def __init__(self, server: SmtpServer) -> None:
-        super().__init__(local_hostname="localhost", timeout=server.timeout)
-        # STARTTLS verifies the certificate against this name; smtplib only learns it in the constructor
-        # that also connects.
-        self._host = server.host
-
-
-class _Implicit(smtplib.SMTP_SSL):
-    """smtplib's client that encrypts from the first byte, not connected yet."""
-
-    def __init__(self, server: SmtpServer, context: ssl.SSLContext) -> None:
-        super().__init__(local_hostname="localhost", timeout=server.timeout, context=context)
-        self._host = server.host
-
-
-def _trust(server: SmtpServer) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise DeliveryError(
-            f"cannot read the CA file {server.ca_file}: {_one_line(error)};"
-            " delivery.smtp.ca_file must name a PEM file"
-        ) from None
-
-
-def _explain(server: SmtpServer, error: BaseException) -> str | None:
-    """Return one line with what to do for an error of connecting; None for one that is not about it."""
-    text = _one_line(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the certificate of {server} is not trusted: {error.verify_message};"
-            " give its CA as delivery.smtp.ca_file, or the host by the name in its certificate"
-        )
-    if isinstance(error, ssl.SSLError):
-        return f"cannot encrypt the connection to {server}: {text}; check delivery.smtp.tls and port"
-    if isinstance(error, smtplib.SMTPAuthenticationError):
-        return f"the mail server {server} refused the login: {text}; check user and password"
-    if (
-        isinstance(error, (smtplib.SMTPNotSupportedError, UnicodeEncodeError))
-        or type(error) is smtplib.SMTPException
-    ):
-        return f"the mail server {server} cannot do what is asked: {text}; check tls and username_env"
-    if isinstance(error, smtplib.SMTPResponseException):
-        return f"the mail server {server} does not want us now: {text}; try again later"
-    if isinstance(error, (smtplib.SMTPException, OSError)):
-        return (
-            f"cannot reach the mail server {server}: {text};"
-            " check delivery.smtp in project.yaml and that the server runs"
-        )
-    return None
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, smtplib.SMTPResponseException):
-        detail = error.smtp_error
-        words = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
-        return " ".join(f"{error.smtp_code} {words}".split())
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, smtplib.SMTPException):
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _ascii_domain(address: str) -> str:
     """Return the address with its domain in ASCII (RFC 5891); the local part stays as it is."""
     if address.isascii():
@@ -345,10 +221,3 @@ def _ascii_domain(address: str) -> str:
         return f"{local}@{idna.encode(domain, uts46=True).decode('ascii')}"
     except idna.IDNAError:
         return address
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
