@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
 
-from drumbeat.clock import Clock, ShiftedClock, SystemClock, zone
+from drumbeat.clock import Clock, FixedClock, SystemClock, zone
 from drumbeat.errors import DeliveryError, InputError, StoreError
 from drumbeat.project.load import Project, load_project
 from drumbeat.project.store import open_store
@@ -84,10 +84,13 @@ def opened(root: Path) -> Iterator[tuple[Engine, Project]]:
 
 
 def clock_at(as_of: datetime | None, project: Project) -> Clock:
-    """Return the machine's clock, or one that starts at `as_of`; without a zone that is the project's."""
+    """Return the machine's clock, or one that stands at `as_of`; without a zone that is the project's.
+
+    It stands, so that the same run on a slower machine does the same.
+    """
     if as_of is None:
         return SystemClock()
-    return ShiftedClock(as_of if as_of.tzinfo else as_of.replace(tzinfo=zone(project.config.time_zone)))
+    return FixedClock(as_of if as_of.tzinfo else as_of.replace(tzinfo=zone(project.config.time_zone)))
 
 
 def evaluate(
