@@ -56,7 +56,7 @@ def _insert(
 ) -> str:
     """The cap over the candidates' history, each candidate's place in line, and the INSERT."""
     now, week_ago = w.at(AS_OF), w.at(AS_OF - timedelta(hours=168))
-    over = "refusal IS NULL AND coalesce(used, 0) + place > 4"
+    over = "refusal IS NULL AND used + place > 4"
     when_capped, until = "skipped", "expires_at"
     if patience is not None:
         when_capped = "deferred"
@@ -65,18 +65,16 @@ def _insert(
         INSERT INTO messages (run_id, campaign, step, customer_id, occasion, subject_id, sender, kind, topic,
             template, priority, obeys_cap, counts_toward_cap, state, reason, planned_at, due_at, expires_at)
         WITH {candidates},
-        used AS (
-            SELECT u.person_id, count(*) AS used
-            FROM (SELECT DISTINCT person_id FROM candidate) p
-            JOIN customers u ON u.person_id = p.person_id
-            JOIN messages m ON m.customer_id = u.id
-            WHERE m.sender = 'shop' AND m.counts_toward_cap AND (m.state IN ('planned', 'handing_over')
-                OR m.state IN ('sent', 'uncertain') AND m.sent_at > {week_ago})
-            GROUP BY u.person_id
-        ),
         ranked AS (
-            SELECT candidate.*, row_number() OVER (
-                PARTITION BY person_id, refusal IS NULL ORDER BY due_at, occasion, customer_id) AS place
+            SELECT candidate.*,
+                CASE WHEN refusal IS NULL THEN (
+                    SELECT count(*) FROM customers u JOIN messages m ON m.customer_id = u.id
+                    WHERE u.person_id = candidate.person_id AND m.sender = 'shop' AND m.counts_toward_cap
+                        AND (m.state IN ('planned', 'handing_over')
+                            OR m.state IN ('sent', 'uncertain') AND m.sent_at > {week_ago})
+                ) END AS used,
+                row_number() OVER (
+                    PARTITION BY person_id, refusal IS NULL ORDER BY due_at, occasion, customer_id) AS place
             FROM candidate
         )
         SELECT {run_id}, '{campaign}', 'mail', customer_id, occasion, subject_id, 'shop', 'marketing', 'offers',
@@ -84,7 +82,7 @@ def _insert(
             CASE WHEN {over} THEN '{when_capped}' WHEN refusal IS NULL THEN 'planned' ELSE 'skipped' END,
             CASE WHEN {over} THEN 'capped' ELSE refusal END,
             {now}, send_at, {until}
-        FROM ranked LEFT JOIN used ON used.person_id = ranked.person_id
+        FROM ranked
         WHERE true
         ON CONFLICT (campaign, step, customer_id, occasion) DO UPDATE SET run_id = excluded.run_id,
             subject_id = excluded.subject_id, priority = excluded.priority, state = excluded.state,

@@ -30,7 +30,9 @@ def generate(url: str, customers: int, progress: Callable[[str], None]) -> None:
             progress(f"{table} ...")
         last = table
         names, values = ", ".join(row), ", ".join(row.values())
-        raw.run(f"INSERT INTO {table} ({names}) SELECT {values} FROM numbers {only(table)} ORDER BY numbers.n")
+        raw.run(
+            f"INSERT INTO {table} ({names}) SELECT {values} FROM numbers {only(table)} ORDER BY numbers.n"
+        )
     raw.run("DROP TABLE numbers")
     progress("keys and indexes ...")
     for statement in put_back:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy import Text as SqlText
 from sqlalchemy.types import NullType, TypeEngine
 
-from drumbeat.ledger.cap import CapRule, used_by_person
+from drumbeat.ledger.cap import CapRule, used_by
 from drumbeat.ledger.reach import unreachable
 from drumbeat.ledger.states import Reason, State
 from drumbeat.ledger.windows import Hours, next_open
@@ -88,9 +88,12 @@ def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Sel
     Columns: customer_id, occasion, subject_id, send_at, expires_at, state, reason. Candidates whose
     occasion stands in the ledger are left out, but for those the cap deferred: they are judged again.
     """
-    open_ones = _open_candidates(project, campaign, moment)
-    ranked = _ranked(open_ones)
     rule = CapRule(project.config.cap.messages, project.config.cap.per)
+    open_ones = _open_candidates(project, campaign, moment)
+    ranked = _ranked(
+        open_ones,
+        (lambda person: used_by(rule, campaign.sender, moment.as_of, person)) if campaign.obeys_cap else None,
+    )
     columns = ranked.c
     state: ColumnElement[Any] = case(
         (columns.refusal.is_not(None), literal(State.SKIPPED, SqlText)), else_=literal(State.PLANNED, SqlText)
@@ -99,13 +102,11 @@ def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Sel
     expires_at: ColumnElement[Any] = columns.expires_at
     statement = select(columns.customer_id, columns.occasion, columns.subject_id, columns.send_at)
     if campaign.obeys_cap:
-        used = used_by_person(rule, campaign.sender, moment.as_of, open_ones).subquery("used")
         place = columns.place if campaign.counts_toward_cap else literal(1)
-        capped = columns.refusal.is_(None) & (func.coalesce(used.c.used, 0) + place > rule.messages)
+        capped = columns.refusal.is_(None) & (columns.used + place > rule.messages)
         state = case((capped, literal(_when_capped(campaign), SqlText)), else_=state)
         reason = case((capped, literal(Reason.CAPPED, SqlText)), else_=reason)
         expires_at = _deferred_until(campaign, capped, columns.expires_at, moment)
-        statement = statement.outerjoin_from(ranked, used, used.c.person_id == columns.person_id)
     return statement.add_columns(
         expires_at.label("expires_at"), state.label("state"), reason.label("reason")
     ).where(literal(True))
@@ -144,8 +145,8 @@ def _open_candidates(project: Project, campaign: LoadedCampaign, moment: Moment)
     )
 
 
-def _ranked(open_ones: CTE) -> CTE:
-    """The open candidates with their place in the queue of each person's mails.
+def _ranked(open_ones: CTE, used: Callable[[ColumnElement[int]], ColumnElement[int]] | None) -> CTE:
+    """The open candidates with their place in the queue of each person's mails, and the places `used` before.
 
     Two customer rows of one person with the same occasion (a newsletter, say) are one reader: the second
     is refused as `duplicate_person`. Occasions with a subject of their own (two carts) are not the same.
@@ -168,7 +169,13 @@ def _ranked(open_ones: CTE) -> CTE:
         partition_by=[judged.c.person_id, judged.c.refusal.is_(None)],
         order_by=[judged.c.due_at, judged.c.occasion, judged.c.customer_id],
     )
-    return select(judged, place.label("place")).cte("ranked")
+    ranked = select(judged, place.label("place"))
+    if used is not None:
+        # A column beside a window function: databases evaluate it once, however often it is asked for.
+        ranked = ranked.add_columns(
+            case((judged.c.refusal.is_(None), used(judged.c.person_id))).label("used")
+        )
+    return ranked.cte("ranked")
 
 
 def opening_by_zone(
