@@ -86,6 +86,18 @@ def test_mails_to_both_rows_of_one_person_share_the_order(scene):
     assert attribution(scene) == {order: later}
 
 
+def test_an_order_that_a_later_cancellation_of_its_amount_takes_back_does_not_count(scene):
+    reader = scene.customer()
+    mail = scene.message(reader, "promo")
+    taken_back, kept = scene.order(reader, 3, "168469.60"), scene.order(reader, 4, "20")
+    scene.order(reader, 3.2, "-168469.60", status="cancelled")
+    scene.order(reader, 3.5, "-20", status="cancelled")
+    assert attribution(scene) == {kept: mail}, "a cancellation before an order does not take it back"
+    with reading(scene.engine) as connection:
+        seen = connection.execute(attributed_orders(GOALS, until=scene.at(3.1))).all()
+    assert [row.order_id for row in seen] == [taken_back], "before it was cancelled it counted"
+
+
 def test_the_columns_are_as_documented(scene):
     reader = scene.customer()
     mail, order = scene.message(reader, "promo"), scene.order(reader, 3, "12.34")

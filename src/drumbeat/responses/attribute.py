@@ -1,7 +1,10 @@
 """Attribute orders to mails: a query over the facts, so that another rule gives another answer at any time.
 
 The rule: last touch. An order belongs to the latest mail that went out before it, to the same person, from
-a campaign with a goal, and within that campaign's window. An order counts once; a cancelled one never.
+a campaign with a goal, and within that campaign's window. An order counts once; a cancelled one never, and
+neither does one that a cancellation of the same person and amount takes back later. (Shops that book a
+cancellation as an order of its own do that: in Online Retail 80,995 pieces were ordered, and taken back
+twelve minutes later under another number.)
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, and_, exists, func, literal, or_, select, true
 
 from drumbeat.ledger.cap import REACHED
 from drumbeat.store.dialect.time import shifted
@@ -33,6 +36,17 @@ def attributed_orders(
     `since`: leave out mails sent before; for the mails after it the answer is the same, as only a later
     mail can take an order away. `until`: leave out orders after it.
     """
+    taken_back = orders.alias("cancellation")
+    known_by = taken_back.c.ordered_at <= until if until is not None else true()
+    reversed_later = exists(
+        select(literal(1)).where(
+            taken_back.c.customer_id == orders.c.customer_id,
+            taken_back.c.status == CANCELLED,
+            taken_back.c.total == -orders.c.total,
+            taken_back.c.ordered_at >= orders.c.ordered_at,
+            known_by,
+        )
+    )
     reader, buyer = customers.alias("reader"), customers.alias("buyer")
     by_window: dict[timedelta, list[str]] = defaultdict(list)
     for campaign, window in sorted(goals.items()):
@@ -63,6 +77,7 @@ def attributed_orders(
             orders.c.ordered_at > messages.c.sent_at,
             or_(*within) if within else messages.c.id.is_(None),
             orders.c.status != CANCELLED,
+            ~reversed_later,
         )
     )
     if since is not None:
