@@ -31,8 +31,15 @@ class Letter:
 
 
 def read_mailbox(folder: Path) -> list[Path]:
-    """Return the mails of a maildir, oldest name first."""
-    return sorted(path for part in ("new", "cur") for path in (folder / part).glob("*"))
+    """Return the mails of a maildir, by address and subject: the names of the files are chance."""
+    parser = BytesParser(policy=policy.default)
+
+    def key(file: Path) -> tuple[str, str, str]:
+        with file.open("rb") as opened:
+            head = parser.parse(opened, headersonly=True)
+        return str(head["To"]), str(head["Subject"]), str(head["Date"])
+
+    return sorted((path for part in ("new", "cur") for path in (folder / part).glob("*")), key=key)
 
 
 def read_letter(file: Path, base_url: str) -> Letter:
