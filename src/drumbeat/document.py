@@ -94,11 +94,7 @@ def parse_document(text: str, path: Path) -> Document:
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(path, mark.line + 1, mark.column + 1) if mark else Place(path)
-        raise ProjectError(
-            [Issue(place, "DB003", f"is not valid YAML: {error.problem or error.context}.")]
-        ) from None
+        raise ProjectError([_invalid(error, text, path)]) from None
     except yaml.YAMLError as error:
         raise ProjectError(
             [Issue(Place(path), "DB003", f"is not valid YAML: {' '.join(str(error).split())}.")]
@@ -110,6 +106,20 @@ def parse_document(text: str, path: Path) -> Document:
     if builder.issues:
         raise ProjectError(builder.issues)
     return Document(path, value, builder.places, builder.values)
+
+
+def _invalid(error: yaml.MarkedYAMLError, text: str, path: Path) -> Issue:
+    """Say what the parser found, in words that tell what to do where it is a common slip."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return Issue(Place(path), "DB003", f"is not valid YAML: {error.problem or error.context}.")
+    place = Place(path, mark.line + 1, mark.column + 1)
+    if text[mark.index : mark.index + 1] == "\t":
+        return Issue(place, "DB003", "a tab stands where YAML wants blanks.", "Indent with blanks.")
+    problem = error.problem or error.context or ""
+    if problem.startswith("but "):  # the parser's sentence begins in `context`
+        problem = f"{error.context}, {problem}"
+    return Issue(place, "DB003", f"is not valid YAML: {problem}.")
 
 
 class _Builder:
@@ -129,7 +139,9 @@ class _Builder:
         self.places.setdefault(loc, place)
         self._count += 1
         if len(loc) > MAX_DEPTH:
-            raise ProjectError([Issue(place, "DB005", f"is nested more than {MAX_DEPTH} deep.", "Flatten it.")])
+            raise ProjectError(
+                [Issue(place, "DB005", f"is nested more than {MAX_DEPTH} deep.", "Flatten it.")]
+            )
         if self._count > MAX_NODES:
             raise ProjectError(
                 [Issue(place, "DB005", f"holds more than {MAX_NODES:,} values (aliases counted).")]
@@ -179,10 +191,14 @@ class _Builder:
             return None
         if tag == "bool":
             return text.lower() == "true"
-        if tag == "int":
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-        if tag == "float":
-            return float(text)
+        try:
+            if tag == "int":
+                return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            if tag == "float":
+                return float(text)
+        except ValueError:  # a tag of its own on another word, or more digits than Python reads
+            self._fault(node, "DB004", f"cannot read '{text[:40]}' as a number.", "Put it in quotes.")
+            return None
         self._fault(node, "DB004", f"the tag '{node.tag}' is not supported.", "Remove it.")
         return None
 

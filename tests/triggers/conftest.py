@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from drumbeat.project.load import _trigger_kinds
+from drumbeat.project.kinds import trigger_kinds
 from drumbeat.store import tables
 from drumbeat.store.engine import connect, writing
 from drumbeat.triggers import Trigger
@@ -23,9 +23,7 @@ Rows = Mapping[str, list[dict[str, Any]]]
 @pytest.fixture(scope="session")
 def kinds(project_root: Path) -> Mapping[str, type[Trigger]]:
     """The reference project's trigger kinds."""
-    found = _trigger_kinds(project_root, [])
-    assert found is not None
-    return found
+    return trigger_kinds(project_root)
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])

@@ -58,7 +58,7 @@ def test_every_customer_of_400_zones_is_judged_as_the_plain_rule_says(
     case_store: Engine,
 ) -> None:
     """Instants crowd around local midnights of the days in question; not one may fall on the wrong side."""
-    chance = random.Random(f"{of}{params}")  # noqa: S311 - a seed, so that a failure can be repeated
+    chance = random.Random(f"{of}{params}")
     people = _people(chance, shift, late)
     _store(case_store, people)
     trigger = kinds["anniversary"].model_validate({"of": of, **params})

@@ -5,14 +5,11 @@ project.yaml · segments.yaml · campaigns/*.yaml · triggers/ · templates/
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,8 +17,10 @@ from drumbeat.document import Document, read_document
 from drumbeat.errors import ProjectError, UsageError
 from drumbeat.issues import Issue, Place, nearest
 from drumbeat.project.faults import issues_of
+from drumbeat.project.kinds import import_kinds
 from drumbeat.project.models import Campaign, ProjectConfig
-from drumbeat.segments.grammar import EVERYONE, Segment, parse_segments, topics_used
+from drumbeat.project.names import Known, check_names, check_trigger
+from drumbeat.segments.grammar import Segment, parse_segments, topics_used
 from drumbeat.triggers import Trigger
 
 CONFIG_FILE = "project.yaml"
@@ -111,30 +110,28 @@ def load_project(root: Path) -> Project:
                 for topic, place in topics_used(segments)
                 if topic not in config.topics
             ]
-    kinds = _trigger_kinds(root, found)
+    known = Known(root, config, segments, import_kinds(root, found))
     campaigns: dict[str, LoadedCampaign] = {}
     files = sorted(p for p in (root / "campaigns").glob("*") if p.suffix in (".yaml", ".yml"))
     for file in files:
-        document = _read(root, file.relative_to(root), found)
-        settings = _validated(Campaign, document, found)
-        if document is None or settings is None:
+        if (document := _read(root, file.relative_to(root), found)) is None:
             continue
-        loaded = _check_campaign(root, document, settings, config, segments, kinds, found)
-        if loaded is not None:
-            campaigns[loaded.name] = loaded
+        settings = _validated(Campaign, document, found)
+        check_names(document, known, found)
+        trigger = check_trigger(document, known, found)
+        if settings is None or trigger is None or config is None:
+            continue
+        if (twin := campaigns.get(settings.campaign)) is not None:
+            fix = "Remove one of them."
+            found.append(
+                Issue(Place(document.path), "DB017", f"the same campaign stands in {twin.path}.", fix)
+            )
+        sender = settings.sender or config.default_sender
+        campaigns[settings.campaign] = LoadedCampaign(document.path, settings, trigger, sender)
     if found or config is None:
-        raise ProjectError(sorted(found))
+        raise ProjectError(sorted(set(found)))
     in_order = sorted(campaigns.values(), key=lambda c: (-c.settings.priority, c.name))
     return Project(root, config, segments or {}, {c.name: c for c in in_order})
-
-
-def trigger_kinds(root: Path) -> Mapping[str, type[Trigger]]:
-    """Return the project's trigger kinds by name. Raises ProjectError where they cannot be imported."""
-    found: list[Issue] = []
-    kinds = _trigger_kinds(root, found)
-    if kinds is None:
-        raise ProjectError(found)
-    return kinds
 
 
 def _read(root: Path, relative: Path, found: list[Issue]) -> Document | None:
@@ -153,143 +150,3 @@ def _validated(model: type[M], document: Document | None, found: list[Issue]) ->
     except ValidationError as error:
         found += issues_of(error, model, document)
         return None
-
-
-def _check_campaign(
-    root: Path,
-    document: Document,
-    settings: Campaign,
-    config: ProjectConfig | None,
-    segments: Mapping[str, Segment] | None,
-    kinds: Mapping[str, type[Trigger]] | None,
-    found: list[Issue],
-) -> LoadedCampaign | None:
-    """Check the names a campaign uses; add faults to `found` and return None where there are any."""
-    before = len(found)
-
-    def fault(code: str, loc: tuple[str | int, ...], message: str, fix: str) -> None:
-        found.append(Issue(document.value_place(loc), code, message, fix))
-
-    if settings.campaign != document.path.stem:
-        fault(
-            "DB010",
-            ("campaign",),
-            f"the campaign '{settings.campaign}' stands in {document.path.name}.",
-            f"Name the file {settings.campaign}.yaml, so that it is found by its name.",
-        )
-    if segments is not None and settings.segment not in (EVERYONE, *segments):
-        fault(
-            "DB011",
-            ("segment",),
-            f"unknown segment '{settings.segment}'.",
-            nearest(settings.segment, [*segments, EVERYONE]),
-        )
-    if not (root / "templates" / settings.message.template).is_dir():
-        folders = [p.name for p in (root / "templates").glob("[a-z]*") if p.is_dir()]
-        fault(
-            "DB012",
-            ("message", "template"),
-            f"unknown template '{settings.message.template}'.",
-            nearest(settings.message.template, folders),
-        )
-    if config is not None:
-        if settings.topic not in config.topics:
-            fault(
-                "DB013",
-                ("topic",),
-                f"unknown topic '{settings.topic}'.",
-                nearest(settings.topic, config.topics),
-            )
-        if settings.sender is not None and settings.sender not in config.senders:
-            fault(
-                "DB015",
-                ("sender",),
-                f"unknown sender '{settings.sender}'.",
-                nearest(settings.sender, config.senders),
-            )
-    trigger = _check_trigger(document, settings, kinds, found)
-    if len(found) > before or trigger is None or config is None:
-        return None
-    return LoadedCampaign(document.path, settings, trigger, settings.sender or config.default_sender)
-
-
-def _check_trigger(
-    document: Document, settings: Campaign, kinds: Mapping[str, type[Trigger]] | None, found: list[Issue]
-) -> Trigger | None:
-    if kinds is None:
-        return None
-    ((kind, params),) = settings.trigger.items()
-    if kind not in kinds:
-        found.append(
-            Issue(
-                document.place(("trigger", kind)), "DB014", f"unknown trigger '{kind}'.", nearest(kind, kinds)
-            )
-        )
-        return None
-    try:
-        return kinds[kind].model_validate(params)
-    except ValidationError as error:
-        found += issues_of(error, kinds[kind], document, within=("trigger", kind))
-        return None
-
-
-def _trigger_kinds(root: Path, found: list[Issue]) -> Mapping[str, type[Trigger]] | None:
-    """Import the project's `triggers` package under a name of its own and return its KINDS."""
-    entry = root / "triggers" / "__init__.py"
-    shown = Path("triggers/__init__.py")
-    if not entry.is_file():
-        found.append(
-            Issue(Place(shown), "DB016", "is missing.", "It lists the trigger kinds: KINDS = {...}.")
-        )
-        return None
-    name = f"drumbeat_project_{blake2b(str(root.resolve()).encode(), digest_size=6).hexdigest()}_triggers"
-    spec = importlib.util.spec_from_file_location(name, entry, submodule_search_locations=[str(entry.parent)])
-    if spec is None or spec.loader is None:  # cannot happen for a .py file
-        raise UsageError(f"cannot import {entry}")
-    for stale in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
-        del sys.modules[stale]
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - a company's own code may raise anything; it is reported with its place
-        found.append(
-            Issue(
-                _raised_at(error, root, shown),
-                "DB016",
-                f"cannot be imported: {type(error).__name__}: {error}.",
-            )
-        )
-        return None
-    kinds: Any = getattr(module, "KINDS", None)
-    if not isinstance(kinds, Mapping) or not all(
-        isinstance(k, type) and issubclass(k, Trigger) for k in kinds.values()
-    ):
-        found.append(
-            Issue(
-                Place(shown),
-                "DB016",
-                "has no KINDS.",
-                "Expected a dict from a kind's name to its Trigger class.",
-            )
-        )
-        return None
-    return kinds
-
-
-def _raised_at(error: BaseException, root: Path, default: Path) -> Place:
-    """Return the innermost line of the project's own files in the error's traceback."""
-    if isinstance(error, SyntaxError) and error.filename:
-        path = Path(error.filename)
-        return Place(
-            path.relative_to(root) if path.is_relative_to(root) else path,
-            error.lineno or 1,
-            error.offset or 1,
-        )
-    place, frame = Place(default), error.__traceback__
-    while frame is not None:
-        path = Path(frame.tb_frame.f_code.co_filename)
-        if path.is_relative_to(root):
-            place = Place(path.relative_to(root), frame.tb_lineno)
-        frame = frame.tb_next
-    return place

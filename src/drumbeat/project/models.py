@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import time, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -19,11 +20,15 @@ from drumbeat.clock import zone
 from drumbeat.errors import UsageError
 from drumbeat.triggers import Duration
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A name in YAML: small letters, digits and underscores."""
 
 
-def _time_zone(value: str) -> str:
+def _time_zone(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"found {value!r}; expected an IANA name such as Europe/London")
     try:
         zone(value)
     except UsageError as error:
@@ -69,6 +74,13 @@ class Cap(Model):
 
     messages: int = Field(4, ge=1)
     per: Duration = Field(default="168h", validate_default=True)
+
+    @field_validator("per")
+    @classmethod
+    def _some_time(cls, value: timedelta) -> timedelta:
+        if not value:
+            raise ValueError("must be longer than 0s, or there is no cap at all")
+        return value
 
 
 class Smtp(Model):
@@ -166,6 +178,18 @@ class Send(Model):
 
     window: Window | None = None
     when_capped: Literal["drop"] | Defer = "drop"
+
+    @field_validator("when_capped", mode="wrap")
+    @classmethod
+    def _one_of_two(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        """Say what may stand here; a union's own faults speak of each member that did not fit."""
+        if value == "drop" or isinstance(value, Defer):
+            return read(value)
+        if isinstance(value, dict) and set(value) == {"defer"}:
+            return Defer.model_validate(value)
+        raise ValueError(
+            f"cannot read {value!r}; expected drop, or a span to try again in, such as {{defer: 2d}}"
+        )
 
 
 class OrderGoal(Model):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from drumbeat.project.load import trigger_kinds
+from drumbeat.project.kinds import trigger_kinds
 from drumbeat.project.models import Campaign, ProjectConfig
 from drumbeat.segments.schema import segments_schema
 
