@@ -13,8 +13,8 @@ from drumbeat.store.tables import customer_stats, orders
 def refresh(connection: Connection, touched: Select[Any] | None = None) -> None:
     """Bring customer_stats in line with the orders whose status is 'placed'; cancelled ones never count.
 
-    `touched`: a SELECT of customer ids; only those are looked at. None: all customers. 1M customers with
-    5M orders take 2 to 7 s, those touched in a day 0.15 s. Rows that are right already stay untouched.
+    `touched`: a SELECT of customer ids; only those are looked at. None: all customers. Rows that are
+    right already stay untouched.
     """
     among_orders: ColumnElement[bool] = true() if touched is None else orders.c.customer_id.in_(touched)
     among_stats: ColumnElement[bool] = (
