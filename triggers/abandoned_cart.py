@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from drumbeat.triggers import Duration, Moment, Subject, Trigger, sa, sql_time, tables
+from drumbeat.clock import format_duration
+from drumbeat.triggers import Duration, Finding, Moment, Subject, Trigger, sa, sql_time, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
@@ -97,6 +98,31 @@ class AbandonedCart(Trigger):
             else {}
             for subject in subjects
         }
+
+    def findings(self, connection: Connection, customer_id: int, moment: Moment) -> list[Finding]:
+        """Return what each clause found in the customer's newest cart that is not empty."""
+        carts = tables.carts
+        cart = connection.execute(
+            sa.select(
+                carts, _holds(carts, self.min_items).label("holds"), _bought_since(moment).label("bought")
+            )
+            .where(carts.c.customer_id == customer_id, carts.c.updated_at <= moment.as_of, _holds(carts, 1))
+            .order_by(carts.c.updated_at.desc(), carts.c.id.desc())
+            .limit(1)
+        ).first()
+        if cart is None:
+            return [Finding("a cart with something in it", met=False)]
+        age = moment.as_of - cart.updated_at
+        last = f"cart {cart.external_id} was changed {cart.updated_at:%Y-%m-%d %H:%M} UTC"
+        return [
+            Finding(f"idle for {format_duration(self.idle_for)} ({last})", met=age >= self.idle_for),
+            Finding(f"changed within {format_duration(self.within)} ({last})", met=age < self.within),
+            Finding(
+                f"total at least {self.min_total} (found: {cart.total:f})", met=cart.total >= self.min_total
+            ),
+            Finding(f"at least {self.min_items} pieces", met=cart.holds),
+            Finding("not bought since", met=not cart.bought),
+        ]
 
 
 def _holds(carts: Any, pieces: int) -> ColumnElement[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -13,6 +14,7 @@ from drumbeat.clock import start_of_day, zone, zone_or
 from drumbeat.issues import nearest
 from drumbeat.triggers import (
     Duration,
+    Finding,
     Moment,
     Subject,
     Trigger,
@@ -131,12 +133,55 @@ class Anniversary(Trigger):
         del connection, moment
         return {subject: self._described(subject) for subject in subjects}
 
+    def findings(self, connection: Connection, customer_id: int, moment: Moment) -> list[Finding]:
+        """Return the remembered days of the customer, and what day it is there."""
+        customers = tables.customers
+        name = connection.execute(
+            sa.select(customers.c.time_zone).where(customers.c.id == customer_id)
+        ).scalar_one()
+        where = zone_or(name, moment.time_zone)
+        remembered = sorted(self._remembered(connection, customer_id, where))
+        if not remembered:
+            return [Finding(f"a day to remember: {self._of_name}", met=False)]
+        today = moment.as_of.astimezone(where).date() + self.before - self.after
+        shown = ", ".join(day.isoformat() for day in remembered[:3])
+        return [
+            Finding(f"a day to remember: {self._of_name} ({shown})", met=True),
+            Finding(
+                f"its mail belongs to the present local day (that is for {today} in {where.key})", met=False
+            ),
+        ]
+
+    def _remembered(self, connection: Connection, customer_id: int, where: ZoneInfo) -> Iterator[date]:
+        """Yield the local days that the customer's row, stats or events hold."""
+        if self.of == "birth_date" or isinstance(self.of, OfAttribute):
+            source, value = self._dated_one()
+            found = connection.execute(sa.select(value).where(source.c.id == customer_id)).scalar()
+            with suppress(ValueError, TypeError):
+                yield found if isinstance(found, date) else date.fromisoformat(found)
+            return
+        source, owner, at = self._source()
+        statement = sa.select(at).where(owner == customer_id, at.is_not(None)).limit(20)
+        if isinstance(self.of, OfEvent):
+            statement = statement.where(source.c.name == self.of.event)
+        for instant in connection.execute(statement).scalars():
+            yield instant.astimezone(where).date()
+
+    def _dated_one(self) -> tuple[FromClause, ColumnElement[Any]]:
+        customers = tables.customers
+        if isinstance(self.of, OfAttribute):
+            return customers, sql_json.json_value(customers.c.attributes, self.of.attribute, "text")
+        return customers, customers.c.birth_date
+
+    @property
+    def _of_name(self) -> str:
+        return self.of if isinstance(self.of, str) else next(iter(self.of.model_dump().values()))
+
     def _described(self, subject: Subject) -> dict[str, Any]:
         original = datetime.strptime(f"{subject.subject_id:08d}", "%Y%m%d").date()  # noqa: DTZ007 - a date
         year = int(subject.occasion.partition(":")[2][:4])
-        of = self.of if isinstance(self.of, str) else next(iter(self.of.model_dump().values()))
         return {
-            "of": of,
+            "of": self._of_name,
             "years": year - original.year,
             "date": original,
             "anniversary": _in_year(original, year),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from drumbeat.clock import zone_or
-from drumbeat.triggers import Duration, Moment, Subject, Trigger, sa, sql_time, tables
+from drumbeat.clock import format_duration, zone_or
+from drumbeat.triggers import Duration, Finding, Moment, Subject, Trigger, sa, sql_time, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
@@ -81,6 +81,28 @@ class ExpiringPromo(Trigger):
         )
         by_id = {row.key: _described(row._mapping, moment) for row in found}
         return {subject: by_id.get(subject.subject_id, {}) for subject in subjects}
+
+    def findings(self, connection: Connection, customer_id: int, moment: Moment) -> list[Finding]:
+        """Return what each clause found in the coupon that is nearest to be due."""
+        coupons = tables.coupons
+        open_first = (
+            coupons.c.redeemed_at.is_not(None),
+            coupons.c.expires_at <= moment.as_of,
+            coupons.c.expires_at,
+        )
+        coupon = connection.execute(
+            sa.select(coupons).where(coupons.c.customer_id == customer_id).order_by(*open_first).limit(1)
+        ).first()
+        if coupon is None:
+            return [Finding("a coupon", met=False)]
+        name, until = f"coupon {coupon.external_id}", f"expires {coupon.expires_at:%Y-%m-%d %H:%M} UTC"
+        started = coupon.starts_at is None or coupon.starts_at <= moment.as_of
+        nearing = moment.as_of < coupon.expires_at <= moment.as_of + self.within
+        return [
+            Finding(f"{name} is not redeemed", met=coupon.redeemed_at is None),
+            Finding(f"{name} has started", met=started),
+            Finding(f"{name} expires within {format_duration(self.within)} ({until})", met=nearing),
+        ]
 
 
 def _described(row: Any, moment: Moment | None) -> dict[str, Any]:

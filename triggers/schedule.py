@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
-from drumbeat.clock import zone
+from drumbeat.clock import format_duration, zone
 from drumbeat.errors import UsageError
-from drumbeat.triggers import Duration, Moment, Trigger, sa, tables, types
+from drumbeat.triggers import Duration, Finding, Moment, Trigger, sa, tables, types
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import Connection, Select
 
 # Past `as_of` far enough that no change of clocks (two hours at most) hides a tick from the walk back.
 _AHEAD = timedelta(hours=4)
@@ -86,6 +86,15 @@ class Schedule(Trigger):
             sa.literal(tick, types.UtcDateTime()).label("due_at"),
             sa.literal(expires_at, types.UtcDateTime()).label("expires_at"),
         ).where(sa.true() if tick else sa.false())
+
+    def findings(self, connection: Connection, customer_id: int, moment: Moment) -> list[Finding]:
+        """Return the clause that keeps everyone away: no tick is due, and when the next one is."""
+        del connection, customer_id
+        next_tick = next(
+            CronSim(self.cron, moment.as_of.astimezone(zone(self.time_zone or moment.time_zone)))
+        )
+        due = f"a time of '{self.cron}' in the last {format_duration(self.catch_up)}"
+        return [Finding(f"{due} (the next one is {next_tick:%Y-%m-%d %H:%M %Z})", met=False)]
 
     def latest_tick(self, moment: Moment) -> datetime | None:
         """Return the latest tick in (as_of - catch_up, as_of], in the schedule's zone, or None."""

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import insert, update
 
-from drumbeat.project.load import trigger_kinds
+from drumbeat.project.kinds import trigger_kinds
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import cart_items, carts, coupons, customer_stats, customers, events
 from drumbeat.triggers import Moment
