@@ -306,7 +306,7 @@ class Everyone(Trigger):
     def select(self, moment):
         return sa.select(tables.customers.c.id.label("customer_id"), sa.literal("issue:1").label("occasion"),
             sa.null().label("subject_id"), sa.literal(moment.as_of, UtcDateTime).label("due_at"),
-            sa.cast(sa.null(), UtcDateTime).label("expires_at"))
+            sa.null().label("expires_at"))
 
 KINDS = {"all_now": Everyone}
 '''

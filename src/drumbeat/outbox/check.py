@@ -11,12 +11,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection, exists, select, update
 
 from drumbeat.clock import zone_or
+from drumbeat.ledger.candidates import candidates
 from drumbeat.ledger.states import Reason, State, move
 from drumbeat.ledger.windows import next_open
 from drumbeat.outbox.batch import Item
 from drumbeat.project.load import LoadedCampaign, Project
-from drumbeat.segments.compile import compile_segment
-from drumbeat.store.tables import customers, messages, outbox
+from drumbeat.store.tables import messages, outbox
 from drumbeat.triggers import Moment
 
 
@@ -97,14 +97,10 @@ def _eligible(
     ids = {item.subject.customer_id for item in items}
     zones = {item.customer["time_zone"] for item in items} - {None}
     moment = Moment(now, project.config.time_zone, tuple(sorted(zones)))
-    chosen = campaign.trigger.select(moment).subquery("chosen")
+    chosen = candidates(project, campaign, moment).subquery("chosen")
     rows = connection.execute(
-        select(chosen.c.customer_id, chosen.c.occasion)
-        .join(customers, customers.c.id == chosen.c.customer_id)
-        .where(
-            chosen.c.customer_id.in_(ids),
-            chosen.c.occasion.in_({item.subject.occasion for item in items}),
-            compile_segment(project.segments, campaign.settings.segment, now),
+        select(chosen.c.customer_id, chosen.c.occasion).where(
+            chosen.c.customer_id.in_(ids), chosen.c.occasion.in_({item.subject.occasion for item in items})
         )
     )
     return {(row.customer_id, row.occasion) for row in rows}

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, or_, select
 
 from drumbeat.errors import UsageError
+from drumbeat.ledger.candidates import moment_of
 from drumbeat.ledger.cap import CapRule, counts
 from drumbeat.ledger.reach import unreachable
 from drumbeat.ledger.states import State
 from drumbeat.ledger.windows import next_open
-from drumbeat.planning.candidates import decisions, moment_of
+from drumbeat.planning.decisions import decisions
 from drumbeat.project.load import LoadedCampaign, Project
 from drumbeat.segments.explain import Verdict, explain_segment
 from drumbeat.store.engine import reading

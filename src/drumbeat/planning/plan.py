@@ -26,9 +26,10 @@ from sqlalchemy import (
 )
 
 from drumbeat.ingest import people
+from drumbeat.ledger.candidates import moment_of
 from drumbeat.ledger.cap import lock_sender
 from drumbeat.ledger.states import Reason, State
-from drumbeat.planning.candidates import STEP, decisions, moment_of
+from drumbeat.planning.decisions import STEP, decisions
 from drumbeat.project.load import LoadedCampaign, Project
 from drumbeat.store.dialect.insert import insert as upsert
 from drumbeat.store.engine import writing

@@ -1,4 +1,4 @@
-"""The one SELECT that plan, dry run, hand-over and explanation share: who is a candidate, and who may be mailed."""
+"""What is decided about every candidate: reach, window, twins and the cap, in one SELECT."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
-    BigInteger,
     Case,
     ColumnElement,
-    Connection,
     Select,
     case,
-    cast,
     exists,
     func,
     literal,
@@ -23,63 +20,18 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import Text as SqlText
-from sqlalchemy.types import NullType, TypeEngine
 
+from drumbeat.ledger.candidates import candidates
 from drumbeat.ledger.cap import CapRule, used_by
-from drumbeat.ledger.reach import unreachable
 from drumbeat.ledger.states import Reason, State
 from drumbeat.ledger.windows import Hours, next_open
 from drumbeat.project.load import LoadedCampaign, Project
-from drumbeat.segments.compile import compile_segment
-from drumbeat.store.tables import customers, messages
+from drumbeat.store.tables import messages
 from drumbeat.store.types import UtcDateTime
 from drumbeat.triggers import Moment
 
 STEP = "mail"
 """The only step of a campaign that is not a journey."""
-
-
-def moment_of(connection: Connection, project: Project, as_of: datetime) -> Moment:
-    """Return the moment to evaluate triggers at: `as_of` and every zone that customers live in."""
-    zones = connection.execute(
-        select(customers.c.time_zone)
-        .where(customers.c.time_zone.is_not(None))
-        .distinct()
-        .order_by(customers.c.time_zone)
-    ).scalars()
-    return Moment(as_of=as_of, time_zone=project.config.time_zone, zones=tuple(zones))
-
-
-def candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> Select[Any]:
-    """Return the SELECT of the campaign's candidates: the trigger's occasions of customers in the segment.
-
-    Columns: customer_id, person_id, time_zone, occasion, subject_id, due_at, expires_at, refusal (why the
-    customer may not be mailed, or NULL). Occasions that have expired at `moment.as_of` are not in it.
-    """
-    occasion = campaign.trigger.select(moment).subquery("occasion")
-    topic = campaign.settings.topic
-    return (
-        select(
-            occasion.c.customer_id,
-            customers.c.person_id,
-            customers.c.time_zone,
-            occasion.c.occasion,
-            _typed(occasion.c.subject_id, BigInteger()).label("subject_id"),
-            occasion.c.due_at,
-            _typed(occasion.c.expires_at, UtcDateTime()).label("expires_at"),
-            unreachable(marketing=campaign.settings.is_marketing, topic=topic).label("refusal"),
-        )
-        .join(customers, customers.c.id == occasion.c.customer_id)
-        .where(
-            compile_segment(project.segments, campaign.settings.segment, moment.as_of),
-            or_(occasion.c.expires_at.is_(None), occasion.c.expires_at > moment.as_of),
-        )
-    )
-
-
-def _typed(column: ColumnElement[Any], type_: TypeEngine[Any]) -> ColumnElement[Any]:
-    """Give a bare NULL of a trigger its type: PostgreSQL takes it for text otherwise."""
-    return cast(column, type_) if isinstance(column.type, NullType) else column
 
 
 def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Select[Any]:
