@@ -175,16 +175,14 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
                     summary={**figures, "digests": known | seen},
                 )
             )
-    rows = [
-        (one["file"], one["read"], one["inserted"], one["updated"], one["unchanged"], one["rejected"])
-        for one in imported
-    ]
+    columns = ("file", "read", "inserted", "updated", "unchanged", "repeated", "skipped", "rejected")
+    rows = [tuple(one[column] for column in columns) for one in imported]
     return Account(
         "collect",
         as_of,
         f"{len(imported)} files imported, {cut_off} hand-overs that were cut off are settled",
         figures,
-        ("file", "read", "inserted", "updated", "unchanged", "rejected"),
+        columns,
         rows,
     )
 
@@ -226,8 +224,9 @@ def _import(engine: Engine, project: Project, file: str, mapping: str, clock: Cl
         read_mapping(project.root / mapping, project.config.time_zone),
         loaded_at=clock.now(),
     )
-    counts = ("read", "inserted", "updated", "unchanged", "rejected")
-    return {"file": file, **{name: getattr(done, name) for name in counts}}
+    counts = ("read", "inserted", "updated", "unchanged", "repeated", "rejected")
+    skipped = sum(done.skipped.values())
+    return {"file": file, **{name: getattr(done, name) for name in counts}, "skipped": skipped}
 
 
 def _settle_cut_off(engine: Engine, clock: Clock) -> int:

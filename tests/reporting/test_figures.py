@@ -20,6 +20,7 @@ CONFIG = ProjectConfig.model_validate(
         "project": "shop",
         "time_zone": "Europe/London",
         "currency": "GBP",
+        "notice": None,
         "senders": {"shop": {"name": "Shop", "address": "a@example.com", "postal_address": "1 Lane"}},
         "topics": {"offers": "Offers"},
     }
@@ -239,7 +240,7 @@ FIGURES = {
 def test_the_json_keeps_the_shape_that_the_manual_promises(story, project_root):
     shape = report(story).as_json()
     assert set(shape) == {
-        *("project", "as_of", "since", "until", "time_zone", "currency"),
+        *("project", "as_of", "since", "until", "time_zone", "currency", "notice"),
         *("campaigns", "totals", "cap", "days"),
     }
     assert set(shape["campaigns"][0]) == {"campaign", "in_project", *FIGURES}

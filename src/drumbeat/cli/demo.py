@@ -109,8 +109,8 @@ def _import(stage: Stage, engine: Engine, project: Project) -> None:
     from drumbeat import runs
 
     account = runs.collect(engine, project, clock=runs.clock_at(FIRST_DAY, project))
-    for file, read, *_, rejected in account.rows:
-        stage.say(f"Imported {file}: {read:,} rows, {rejected:,} rejected")
+    for file, read, *_, skipped, rejected in account.rows:
+        stage.say(f"Imported {file}: {read:,} rows, {skipped:,} skipped by rule, {rejected:,} rejected")
     stage.say(
         "The orders are real (UCI Online Retail); names, addresses, consents, carts, coupons are made up"
     )

@@ -134,6 +134,7 @@ class ProjectConfig(Model):
     time_zone: TimeZone = "UTC"
     language: str = "en"
     currency: str = "EUR"
+    notice: str | None = Field(None, description="Stands under every report, such as what the data is")
     database: str | None = Field(None, description="Database URL; DRUMBEAT_DATABASE_URL wins")
     senders: dict[Name, Sender] = Field(min_length=1)
     cap: Cap = Cap()

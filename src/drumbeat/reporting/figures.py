@@ -108,6 +108,7 @@ class Report:
     totals: Figures
     cap: CapUse
     days: Mapping[date, Mapping[str, int]]
+    notice: str | None = None  # the project's words about its data
 
     def as_json(self) -> dict[str, Any]:
         """Return the report in the shape of docs/report.md."""
@@ -118,6 +119,7 @@ class Report:
             "until": self.until.isoformat() if self.until else None,
             "time_zone": self.time_zone,
             "currency": self.currency,
+            "notice": self.notice,
             "campaigns": [
                 {"campaign": c.campaign, "in_project": c.in_project, **c.figures.as_json()}
                 for c in self.campaigns

@@ -94,6 +94,7 @@ def make_report(
         totals=total(campaigns),
         cap=cap,
         days=days,
+        notice=project.config.notice,
     )
 
 

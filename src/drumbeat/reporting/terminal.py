@@ -61,6 +61,8 @@ def render_terminal(report: Report) -> list[RenderableType]:
                 f"{report.currency} and not part of the revenue."
             )
         )
+    if report.notice:
+        parts.append(Text(report.notice, style="italic"))
     return parts
 
 
