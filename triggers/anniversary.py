@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from drumbeat.clock import start_of_day, zone, zone_or
+from drumbeat.clock import start_of_day, zone_or
 from drumbeat.issues import nearest
 from drumbeat.triggers import (
     Duration,
@@ -26,16 +24,15 @@ from drumbeat.triggers import (
     types,
 )
 
+from ._calendar import DAY, YEARS_OF_DATES, YEARS_OF_INSTANTS, in_year, number, originals_of, spells
+
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from sqlalchemy import CTE, ColumnElement, Connection, FromClause, Select
 
-DAY = timedelta(days=1)
 # No zone has ever been farther from UTC (Manila's local mean time before 1845 was at -15:56).
 FARTHEST = timedelta(hours=16)
-# Nobody alive was born, and no shop's records began, earlier.
-YEARS_OF_DATES, YEARS_OF_INSTANTS = 120, 60
 FIELDS = ("birth_date", "first_order", "last_order", "created_at")
 
 
@@ -157,8 +154,8 @@ class Anniversary(Trigger):
         if self.of == "birth_date" or isinstance(self.of, OfAttribute):
             source, value = self._dated_one()
             found = connection.execute(sa.select(value).where(source.c.id == customer_id)).scalar()
-            with suppress(ValueError, TypeError):
-                yield found if isinstance(found, date) else date.fromisoformat(found)
+            if (day := _as_date(found)) is not None:
+                yield day
             return
         source, owner, at = self._source()
         statement = sa.select(at).where(owner == customer_id, at.is_not(None)).limit(20)
@@ -184,7 +181,7 @@ class Anniversary(Trigger):
             "of": self._of_name,
             "years": year - original.year,
             "date": original,
-            "anniversary": _in_year(original, year),
+            "anniversary": in_year(original, year),
         }
 
     def _days(self, moment: Moment) -> Iterator[_LocalDay]:
@@ -217,9 +214,9 @@ class Anniversary(Trigger):
                 "subject_id": sa.BigInteger(),
             },
             [
-                (day.toordinal(), o.isoformat() if as_text else o, self._occasion(day), _number(o))
+                (day.toordinal(), o.isoformat() if as_text else o, self._occasion(day), number(o))
                 for day in sorted({d.anniversary for d in days})
-                for o in _originals(day, YEARS_OF_DATES)
+                for o in originals_of(day, YEARS_OF_DATES)
             ],
         )
         local = sql_rows.rows("local_days", _LOCAL_DAYS(), [day.row() for day in days])
@@ -246,7 +243,7 @@ class Anniversary(Trigger):
         return dated, dated.c.original
 
     def _of_instants(self, days: list[_LocalDay], moment: Moment) -> Select[Any]:
-        """Instants belong to a local day of their own zone and year: see _spells."""
+        """Instants belong to a local day of their own zone and year: see spells."""
         customers = tables.customers
         source, customer_id, at = self._source()
         originals = sql_rows.rows("originals", _ORIGINALS(), list(self._original_rows(days)))
@@ -259,7 +256,7 @@ class Anniversary(Trigger):
                 "opens": sa.BigInteger(),
                 "closes": sa.BigInteger(),
             },
-            [(*day.row(), *spell) for day in days for spell in _spells(day.zone, day.anniversary)],
+            [(*day.row(), *spell) for day in days for spell in spells(day.zone, day.anniversary)],
         )
         # The rough bounds let the index on the instant find the few rows; the exact ones depend on the zone.
         joined = originals.join(source, sa.and_(at >= originals.c.low, at < originals.c.high))
@@ -299,7 +296,7 @@ class Anniversary(Trigger):
 
     def _original_rows(self, days: list[_LocalDay]) -> Iterator[tuple[Any, ...]]:
         for day in sorted({d.anniversary for d in days}):
-            for original in _originals(day, YEARS_OF_INSTANTS):
+            for original in originals_of(day, YEARS_OF_INSTANTS):
                 midnight = datetime.combine(original, time(), tzinfo=UTC)
                 yield (
                     day.toordinal(),
@@ -308,7 +305,7 @@ class Anniversary(Trigger):
                     midnight - FARTHEST,
                     midnight + DAY + FARTHEST,
                     self._occasion(day),
-                    _number(original),
+                    number(original),
                 )
 
 
@@ -357,53 +354,12 @@ def _in_zone(local: CTE, customers: FromClause, moment: Moment) -> ColumnElement
     return local.c.zone == sa.func.coalesce(customers.c.time_zone, moment.time_zone)
 
 
-def _number(day: date) -> int:
-    return day.year * 10_000 + day.month * 100 + day.day
-
-
-def _in_year(original: date, year: int) -> date:
-    """Return the anniversary in the year; 29 February is kept on 28 February in common years."""
+def _as_date(value: date | str | None) -> date | None:
+    """Return the date that is stored; None for a text in any other form than the one that is searched for."""
+    if not isinstance(value, str):
+        return value
     try:
-        return original.replace(year=year)
+        day = date.fromisoformat(value)
     except ValueError:
-        return date(year, 2, 28)
-
-
-@lru_cache(maxsize=512)
-def _originals(anniversary: date, years: int) -> tuple[date, ...]:
-    """Return the days of earlier years that have their anniversary on this day, oldest first."""
-    found = []
-    for year in range(max(anniversary.year - years, 1), anniversary.year):
-        for month, day in {(anniversary.month, anniversary.day), (2, 28), (2, 29)}:
-            try:
-                original = date(year, month, day)
-            except ValueError:
-                continue
-            if _in_year(original, anniversary.year) == anniversary:
-                found.append(original)
-    return tuple(sorted(found))
-
-
-def _offset(day: date, where: ZoneInfo) -> timedelta:
-    return datetime.combine(day, time(), tzinfo=where).utcoffset() or timedelta()
-
-
-@lru_cache(maxsize=8192)
-def _spells(zone_name: str, anniversary: date) -> tuple[tuple[int, int, int, int], ...]:
-    """Return when the remembered days opened and closed in the zone, in spells of years that did it alike.
-
-    A spell: first and last remembered day (as ordinals), and the microseconds from their midnights in UTC
-    to the local day's first instant and to the next day's. A zone keeps its offset on a given day of the
-    year for decades, so 60 years are two or three spells: the joined table stays small.
-    """
-    spells: list[list[int]] = []
-    where, microsecond = zone(zone_name), timedelta(microseconds=1)
-    for original in _originals(anniversary, YEARS_OF_INSTANTS):
-        # A day begins at its midnight less the offset there, also where clocks jump over midnight (PEP 495).
-        opens = -(_offset(original, where) // microsecond)
-        closes = (DAY - _offset(original + DAY, where)) // microsecond
-        if spells and spells[-1][2:] == [opens, closes]:
-            spells[-1][1] = original.toordinal()
-        else:
-            spells.append([original.toordinal(), original.toordinal(), opens, closes])
-    return tuple((first, last, opens, closes) for first, last, opens, closes in spells)
+        return None
+    return day if day.isoformat() == value else None
