@@ -82,7 +82,7 @@ class NotingBackend:
         return Answer(Outcome.ACCEPTED, "250 ok")
 
 
-def _plan_until(url, project, clock, stop, barrier, number) -> None:
+def _plan_until(url, project, clock, stop, barrier, number, hold) -> None:
     """Plan one campaign after the other, each planner beginning with another one.
 
     Planners of the same campaign meet at the ledger's unique key; only planners of different campaigns
@@ -95,7 +95,7 @@ def _plan_until(url, project, clock, stop, barrier, number) -> None:
         barrier.wait(60)
         as_of = clock.now()
         for name in names:
-            plan(engine, project, as_of=as_of, campaigns=[name])
+            plan(engine, project, as_of=as_of, campaigns=[name], inspect=lambda *_: time.sleep(hold))
         barrier.wait(60)
     engine.dispose()
 
@@ -114,9 +114,12 @@ def _deliver_until(url, project, clock, stop, folder) -> None:
 
 
 def race(
-    url: str, project, folder: Path, start: datetime, *, rounds: int = 12
+    url: str, project, folder: Path, start: datetime, *, rounds: int = 12, hold: float = 0
 ) -> list[tuple[datetime, str, str]]:
-    """Let all run against each other for `rounds` plans; return the hand-overs in order of time."""
+    """Let all run against each other for `rounds` plans; return the hand-overs in order of time.
+
+    `hold`: seconds that each plan keeps its transaction open, so that plans without a lock surely overlap.
+    """
     folder.mkdir()
     engine = connect(url)
     metadata.create_all(engine)
@@ -161,7 +164,7 @@ def race(
     clock, stop, stop_workers = SharedClock(start), fork.Event(), fork.Event()
     barrier = fork.Barrier(PLANNERS + 1)
     planners = [
-        fork.Process(target=_plan_until, args=(url, project, clock, stop, barrier, n))
+        fork.Process(target=_plan_until, args=(url, project, clock, stop, barrier, n, hold))
         for n in range(PLANNERS)
     ]
     workers = [
@@ -222,7 +225,7 @@ def test_without_the_lock_the_same_race_breaks_the_cap(postgresql_url, shop, tmp
     """The race can fail: take the planners' lock (and the last check) away and somebody gets five."""
     monkeypatch.setattr(plan_module, "lock_sender", lambda *_: None)
     monkeypatch.setattr("drumbeat.ledger.handover._has_place", lambda *_: True)
-    history = race(postgresql_url, shop, tmp_path / "noted", now - timedelta(days=3))
+    history = race(postgresql_url, shop, tmp_path / "noted", now - timedelta(days=3), rounds=6, hold=0.3)
     assert most_in_any_span(history) > CAP
 
 
