@@ -193,15 +193,8 @@ def report(engine: Engine, project: Project, *, clock: Clock) -> Account:
 
     made = make_report(engine, project, as_of=clock.now())
     columns = (
-        "campaign",
-        "candidates",
-        "planned",
-        "skipped",
-        "sent",
-        "opened",
-        "clicked",
-        "ordered",
-        "revenue",
+        *("campaign", "candidates", "planned", "skipped", "expired", "deferred"),
+        *("sent", "opened", "clicked", "ordered", "revenue"),
     )
     rows = [
         (one.campaign, *(getattr(one.figures, name) for name in columns[1:-1]), f"{one.figures.revenue:.2f}")

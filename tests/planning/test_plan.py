@@ -330,3 +330,14 @@ def test_customers_without_a_person_are_capped_by_their_mailbox(store, people, m
     for customer in (one, two):
         people.happen("hello", customer, now - HOUR, times=3)
     assert plan(store, project, as_of=now).planned == 4
+
+
+def test_a_customer_whose_zone_does_not_exist_takes_the_projects(store, people, make_project, now):
+    """Such a zone can come with data that did not pass the import; it must not stop everybody's mails."""
+    project = make_project(campaigns={"hello": {"send": {"window": {"from": "10:00", "to": "20:00"}}}})
+    for customer in (*people.add(time_zone="Mars/Olympus"), *people.add(time_zone="Asia/Tokyo")):
+        people.happen("hello", customer, now - HOUR)
+    plan(store, project, as_of=now)
+    with reading(store) as connection:
+        due = connection.execute(select(messages.c.due_at).order_by(messages.c.customer_id)).scalars().all()
+    assert due == [now + HOUR, now]

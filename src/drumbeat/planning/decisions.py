@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as SqlText
 
+from drumbeat.clock import zone_or
 from drumbeat.ledger.candidates import candidates
 from drumbeat.ledger.cap import CapRule, used_by
 from drumbeat.ledger.states import Reason, State
@@ -101,7 +102,7 @@ def _ranked(open_ones: CTE, used: Callable[[ColumnElement[int]], ColumnElement[i
     """The open candidates with their place in the queue of each person's mails, and the places `used` before.
 
     Two customer rows of one person with the same occasion (a newsletter, say) are one reader: the second
-    is refused as `duplicate_person`. Occasions with a subject of their own (two carts) are not the same.
+    is refused as `duplicate_person`. Two carts or coupons are two occasions: these hold the subject's name.
     """
     columns = open_ones.c
     may_go = columns.refusal.is_(None)
@@ -111,7 +112,7 @@ def _ranked(open_ones: CTE, used: Callable[[ColumnElement[int]], ColumnElement[i
     twins = select(open_ones, nth.label("nth")).subquery("twin")
     refusal = case(
         (twins.c.refusal.is_not(None), twins.c.refusal),
-        ((twins.c.nth > 1) & twins.c.subject_id.is_(None), literal(Reason.DUPLICATE_PERSON, SqlText)),
+        (twins.c.nth > 1, literal(Reason.DUPLICATE_PERSON, SqlText)),
         else_=null(),
     )
     judged = select(
@@ -136,14 +137,16 @@ def opening_by_zone(
     """Return an expression: the first instant at or after `as_of` at which the window is open for the customer.
 
     One branch for each distinct opening, not for each zone: a day has few of them. Customers without a
-    zone take the project's.
+    zone, or with one that does not exist, take the project's.
     """
     as_of = literal(moment.as_of, UtcDateTime)
     if window is None:
         return as_of
     zones_by_opening: dict[datetime, list[str]] = {}
     for name in moment.zones:
-        zones_by_opening.setdefault(next_open(window, name, moment.as_of), []).append(name)
+        zones_by_opening.setdefault(
+            next_open(window, zone_or(name, moment.time_zone).key, moment.as_of), []
+        ).append(name)
     default = next_open(window, moment.time_zone, moment.as_of)
     branches: Mapping[datetime, list[str]] = {o: z for o, z in zones_by_opening.items() if o != default}
     otherwise = literal(default, UtcDateTime)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, or_, select
 
+from drumbeat.clock import zone_or
 from drumbeat.errors import UsageError
 from drumbeat.ledger.candidates import moment_of
 from drumbeat.ledger.cap import CapRule, counts
@@ -164,7 +165,9 @@ def _explain_one(
         )
     ).scalar()
     holders = _cap_holders(connection, project, campaign, who, moment.as_of)
-    opens = next_open(settings.send.window, who.time_zone or project.config.time_zone, moment.as_of)
+    opens = next_open(
+        settings.send.window, zone_or(who.time_zone, project.config.time_zone).key, moment.as_of
+    )
     segment = explain_segment(connection, project.segments, settings.segment, who.id, moment.as_of)
     findings = [] if due else campaign.trigger.findings(connection, who.id, moment)
     return Explanation(
