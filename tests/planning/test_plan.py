@@ -218,7 +218,7 @@ def test_a_deferred_mail_is_planned_when_a_place_comes_free(store, people, make_
         assert connection.execute(select(func.count()).select_from(outbox)).scalar() == 1
 
 
-def test_a_deferred_mail_expires_when_its_patience_ends(store, people, make_project, now):
+def test_a_deferred_mail_is_given_up_as_capped_when_its_patience_ends(store, people, make_project, now):
     project = make_project(campaigns={"hello": {"send": {"when_capped": {"defer": "2d"}}}})
     (customer,) = people.add()
     people.happen("hello", customer, now - HOUR, times=5)
@@ -226,8 +226,8 @@ def test_a_deferred_mail_expires_when_its_patience_ends(store, people, make_proj
     plan(store, project, as_of=now + DAY)
     assert ("deferred", "capped") in states(people), "looking again does not renew the patience"
     result = plan(store, project, as_of=now + 2 * DAY)
-    assert result.expired == 1
-    assert states(people)["expired", "capped"] == 1
+    assert result.given_up == 1
+    assert states(people)["skipped", "capped"] == 1
 
 
 def test_a_deferred_mail_whose_consent_is_gone_is_skipped(store, people, make_project, now):

@@ -32,7 +32,7 @@ class State(StrEnum):
 
 
 MOVES: Mapping[State, frozenset[State]] = {
-    State.DEFERRED: frozenset({State.PLANNED, State.SKIPPED, State.EXPIRED}),
+    State.DEFERRED: frozenset({State.PLANNED, State.SKIPPED}),
     State.PLANNED: frozenset({State.HANDING_OVER, State.REFUSED, State.FAILED, State.SKIPPED, State.EXPIRED}),
     State.HANDING_OVER: frozenset({State.SENT, State.UNCERTAIN, State.REFUSED, State.PLANNED, State.FAILED}),
     State.SENT: frozenset(),

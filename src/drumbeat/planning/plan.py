@@ -57,13 +57,16 @@ class CampaignPlan:
 
 @dataclass(frozen=True)
 class PlanResult:
-    """What a plan decided. `run_id` is None after a dry run: nothing was kept."""
+    """What a plan decided. `run_id` is None after a dry run: nothing was kept.
+
+    `given_up`: messages deferred earlier whose time is over; they are skipped as capped.
+    """
 
     run_id: int | None
     as_of: datetime
     dry_run: bool
     campaigns: tuple[CampaignPlan, ...]
-    expired: int
+    given_up: int
 
     @property
     def planned(self) -> int:
@@ -76,7 +79,7 @@ class PlanResult:
             "run": self.run_id,
             "as_of": self.as_of.isoformat(),
             "dry_run": self.dry_run,
-            "expired": self.expired,
+            "given_up": self.given_up,
             "campaigns": [
                 {
                     "campaign": c.campaign,
@@ -149,14 +152,14 @@ def _plan_all(
         insert(runs).values(kind="plan", as_of=as_of, started_at=as_of, summary={}).returning(runs.c.id)
     ).scalar_one()
     _know_everyone(connection)
-    expired = _expire_deferred(connection, chosen, as_of)
+    given_up = _give_up_deferred(connection, chosen, as_of)
     moment = moment_of(connection, project, as_of)
     done = []
     for campaign in chosen:
         if progress is not None:
             progress(campaign.name)
         done.append(_plan_campaign(connection, project, campaign, moment, run_id))
-    result = PlanResult(None if dry_run else run_id, as_of, dry_run, tuple(done), expired)
+    result = PlanResult(None if dry_run else run_id, as_of, dry_run, tuple(done), given_up)
     connection.execute(
         update(runs).where(runs.c.id == run_id).values(summary=result.to_json(), finished_at=as_of)
     )
@@ -171,8 +174,8 @@ def _know_everyone(connection: Connection) -> None:
         people.assign(connection)
 
 
-def _expire_deferred(connection: Connection, chosen: list[LoadedCampaign], as_of: datetime) -> int:
-    """Give up the deferred messages whose time is over; they never were in the outbox."""
+def _give_up_deferred(connection: Connection, chosen: list[LoadedCampaign], as_of: datetime) -> int:
+    """Skip the deferred messages whose time is over: it was the cap that kept them away for good."""
     gone = connection.execute(
         update(messages)
         .where(
@@ -180,7 +183,7 @@ def _expire_deferred(connection: Connection, chosen: list[LoadedCampaign], as_of
             messages.c.state == State.DEFERRED,
             messages.c.expires_at <= as_of,
         )
-        .values(state=State.EXPIRED, reason=Reason.CAPPED)
+        .values(state=State.SKIPPED, reason=Reason.CAPPED)
         .returning(messages.c.id)
     )
     return len(gone.all())
