@@ -16,6 +16,8 @@ def generate(url: str, customers: int, progress: Callable[[str], None]) -> None:
     """Create the tables and fill them; the statistics that planning reads are gathered at the end."""
     _create(url)
     raw = Raw(url)
+    for table in ("numbers", "bench_deferred"):
+        raw.run(f"DROP TABLE IF EXISTS {table}")
     put_back = _take_off(raw)
     numbers = "CREATE TABLE numbers AS SELECT n::bigint AS n FROM generate_series(1, {0}) AS s(n)"
     if not raw.postgresql:
