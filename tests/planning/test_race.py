@@ -1,4 +1,4 @@
-"""Eight planners and four workers at once on PostgreSQL: nobody is over four, twice or forgotten."""
+"""Eight planners and four workers at once: nobody is over four, twice or forgotten."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from drumbeat.planning.plan import plan
 from drumbeat.store.engine import connect, reading, writing
 from drumbeat.store.tables import consents, customers, events, messages, metadata, outbox
 
-pytestmark = [pytest.mark.slow, pytest.mark.postgresql]
+pytestmark = pytest.mark.slow
 
 PLANNERS, WORKERS, CUSTOMERS = 8, 4, 60
 CAP, SPAN = 4, timedelta(hours=168)
@@ -204,11 +204,11 @@ def most_in_any_span(history) -> int:
     )
 
 
-def test_nobody_is_over_four_nobody_gets_two_and_nobody_is_forgotten(postgresql_url, shop, tmp_path, now):
-    history = race(postgresql_url, shop, tmp_path / "noted", now - timedelta(days=3))
+def test_nobody_is_over_four_nobody_gets_two_and_nobody_is_forgotten(store_url, shop, tmp_path, now):
+    history = race(store_url, shop, tmp_path / "noted", now - timedelta(days=3))
     assert most_in_any_span(history) == CAP, "the cap is used up, and no more"
     assert max(Counter(key for _, _, key in history).values()) == 1
-    engine = connect(postgresql_url)
+    engine = connect(store_url)
     with reading(engine) as connection:
         by_state = dict(
             connection.execute(select(messages.c.state, func.count()).group_by(messages.c.state)).all()
@@ -221,6 +221,7 @@ def test_nobody_is_over_four_nobody_gets_two_and_nobody_is_forgotten(postgresql_
     assert sum(by_state.values()) == CUSTOMERS * 18, "every occasion of every customer has its row"
 
 
+@pytest.mark.postgresql
 def test_without_the_lock_the_same_race_breaks_the_cap(postgresql_url, shop, tmp_path, now, monkeypatch):
     """The race can fail: take the planners' lock (and the last check) away and somebody gets five."""
     monkeypatch.setattr(plan_module, "lock_sender", lambda *_: None)
@@ -229,6 +230,7 @@ def test_without_the_lock_the_same_race_breaks_the_cap(postgresql_url, shop, tmp
     assert most_in_any_span(history) > CAP
 
 
+@pytest.mark.postgresql
 def test_with_a_calendar_week_the_same_race_breaks_the_cap(postgresql_url, shop, tmp_path, now, monkeypatch):
     real_counts = cap_module.counts
 
