@@ -80,7 +80,11 @@ class Raw:
 
             parts = urlsplit(url)
             self.driver: Any = psycopg2.connect(
-                host=parts.hostname, port=parts.port, user=parts.username, dbname=parts.path[1:]
+                host=parts.hostname,
+                port=parts.port,
+                user=parts.username,
+                password=parts.password,
+                dbname=parts.path[1:],
             )
             self.driver.autocommit = True
         else:
