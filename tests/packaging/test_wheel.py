@@ -18,7 +18,11 @@ pytestmark = pytest.mark.slow
 
 
 def call(*words: str | Path, folder: Path) -> str:
-    keep = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DRUMBEAT_", "PYTHON", "PIP_BUILD_"))}
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PREFECT_", "DRUMBEAT_", "PYTHON", "PIP_BUILD_"))
+    }
     done = subprocess.run(
         [str(word) for word in words],
         cwd=folder,
