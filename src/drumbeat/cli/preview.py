@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from drumbeat.cli.options import json_option, project_option, project_root
+from drumbeat.cli.options import as_of_option, json_option, project_option, project_root
 from drumbeat.cli.output import emit_json, note
 from drumbeat.errors import ProjectError, UsageError
 
@@ -18,7 +19,7 @@ DATE = datetime(2011, 12, 5, 9, 0, tzinfo=UTC)
 
 
 @click.command("preview")
-@click.argument("mail")
+@click.argument("mail", required=False)
 @project_option
 @click.option(
     "--language", metavar="CODE", help="The language to render, such as de. Default: the project's."
@@ -27,6 +28,13 @@ DATE = datetime(2011, 12, 5, 9, 0, tzinfo=UTC)
     "--customer", metavar="ID", help="Render for this customer (external id) instead of the sample."
 )
 @click.option(
+    "-c",
+    "--campaign",
+    metavar="NAME",
+    help="With --customer: the very mail that this campaign would send, cart or coupon included.",
+)
+@as_of_option
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help=f"The folder to write into. Default: {FOLDER} of the project.",
@@ -34,24 +42,68 @@ DATE = datetime(2011, 12, 5, 9, 0, tzinfo=UTC)
 @click.option("--open", "show_it", is_flag=True, help="Open the HTML in the browser.")
 @json_option
 def command(
-    mail: str,
+    mail: str | None,
     project_dir: Path | None,
     language: str | None,
     customer: str | None,
+    campaign: str | None,
+    as_of: str | None,
     out: Path | None,
     show_it: bool,
     as_json: bool,
 ) -> None:
     """Render MAIL (a folder in templates/) with its sample and write it as HTML, text and .eml.
 
-    With --customer its name, language and country come from the store; cart or coupon stay the sample's.
-    Faults that `drumbeat validate` would name are shown too. Nothing is sent or recorded.
+    With --customer the name, language and country come from the store; cart or coupon stay the sample's.
+    With --customer and --campaign it is the very mail that the customer would get from the campaign now
+    (at --as-of), or got last. Faults that `drumbeat validate` would name are shown too. Nothing is sent
+    or recorded.
     """
+    root = project_root(project_dir)
+    if campaign is not None:
+        if customer is None or mail is not None or language is not None:
+            raise UsageError(
+                "--campaign goes with --customer, and without MAIL and --language: it decides both"
+            )
+        shown = _real(project_dir, campaign, customer, as_of, out or root / FOLDER)
+    elif mail is None:
+        raise UsageError("name the mail (a folder in templates/), or give --customer and --campaign")
+    else:
+        shown = _sample(root, project_dir, mail, language, customer, out or root / FOLDER)
+    if as_json:
+        emit_json(shown)
+    else:
+        _print(shown)
+    if show_it:
+        click.launch(Path(shown["files"]["html"]).resolve().as_uri())
+
+
+def _real(
+    project_dir: Path | None, campaign: str, customer: str, as_of: str | None, folder: Path
+) -> dict[str, Any]:
+    """Write the mail of a campaign to a customer."""
+    from drumbeat.cli.options import clock_for, open_engine, open_project
+    from drumbeat.outbox.preview import preview
+
+    project = open_project(project_dir)
+    engine = open_engine(project)
+    try:
+        now = clock_for(as_of, project, standing=True).now()
+        rendered, mail = preview(engine, project, campaign, customer, as_of=now)
+    finally:
+        engine.dispose()
+    name = project.campaign(campaign).settings.message.template
+    return _written(folder, f"{campaign}.{customer}", name, None, rendered, mail.content, [])
+
+
+def _sample(
+    root: Path, project_dir: Path | None, mail: str, language: str | None, customer: str | None, folder: Path
+) -> dict[str, Any]:
+    """Write a mail with its sample's data, for a customer of the store if one is named."""
     from drumbeat.rendering.check import cautions, check_template
     from drumbeat.rendering.sample import read_sample
     from drumbeat.rendering.templates import Templates
 
-    root = project_root(project_dir)
     config = _config(root)
     templates = Templates(root / "templates", config.language)
     person = _customer(project_dir, customer) if customer else {}
@@ -65,14 +117,26 @@ def command(
     context["unsubscribe_url"] = f"{config.tracking.base_url.rstrip('/')}/u/preview"
     context["customer"] |= person
     rendered = template.render(context)
-    content = _eml(rendered, context, sender)
-    folder = out or root / FOLDER
     stem = mail if template.variant is None else f"{mail}.{template.variant}"
-    files = _write(folder, stem, rendered.html, rendered.text, content)
     issues = [*check_template(templates, mail, marketing=True), *cautions(templates, mail)]
-    shown: dict[str, Any] = {
+    content = _eml(rendered, context, sender)
+    return _written(folder, stem, mail, template.language, rendered, content, issues)
+
+
+def _written(
+    folder: Path,
+    stem: str,
+    mail: str,
+    language: str | None,
+    rendered: Any,
+    content: bytes,
+    issues: Sequence[object],
+) -> dict[str, Any]:
+    """Write the files and return what to print."""
+    files = _write(folder, stem, rendered.html, rendered.text, content)
+    return {
         "mail": mail,
-        "language": template.language,
+        "language": language,
         "subject": rendered.subject,
         "html_bytes": len(rendered.html.encode()),
         "text_bytes": len(rendered.text.encode()),
@@ -80,12 +144,6 @@ def command(
         "files": {kind: str(path) for kind, path in files.items()},
         "issues": [str(issue) for issue in issues],
     }
-    if as_json:
-        emit_json(shown)
-    else:
-        _print(shown)
-    if show_it:
-        click.launch(files["html"].resolve().as_uri())
 
 
 def _config(root: Path) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from drumbeat.clock import zone_or
 from drumbeat.delivery import Mail
 from drumbeat.errors import InputError, RenderError
 from drumbeat.outbox.batch import Item
@@ -17,7 +18,7 @@ from drumbeat.project.models import Sender
 from drumbeat.rendering.compose import address, compose, message_id
 from drumbeat.rendering.links import Links, tracked
 from drumbeat.rendering.secret import load_secrets
-from drumbeat.rendering.templates import Templates
+from drumbeat.rendering.templates import Rendered, Templates
 from drumbeat.triggers import Moment
 
 CUSTOMER = (
@@ -33,6 +34,13 @@ CUSTOMER = (
     "attributes",
 )
 """What templates may use of a customer; the rest of the row is for our own use."""
+
+
+class Letter(NamedTuple):
+    """A mail and what it was composed of: the HTML is the template's, before links are tracked."""
+
+    rendered: Rendered
+    mail: Mail
 
 
 class Letters:
@@ -66,6 +74,10 @@ class Letters:
 
     def write(self, item: Item, context: dict[str, Any], at: datetime) -> Mail:
         """Render and compose one mail, dated `at`. Raises RenderError."""
+        return self.letter(item, context, at).mail
+
+    def letter(self, item: Item, context: dict[str, Any], at: datetime) -> Letter:
+        """Return the mail together with the parts it was composed of. Raises RenderError."""
         sender = self._project.config.senders.get(item.sender)
         if sender is None:
             raise RenderError(f"the sender '{item.sender}' of this mail is not in project.yaml any more")
@@ -106,7 +118,9 @@ class Letters:
             )
         except InputError as error:
             raise RenderError(str(error)) from None
-        return Mail(identity.strip("<>").partition("@")[0], from_address, to_address, content)
+        return Letter(
+            rendered, Mail(identity.strip("<>").partition("@")[0], from_address, to_address, content)
+        )
 
     def _whole(
         self, item: Item, context: dict[str, Any], sender: Sender, unsubscribe_url: str
@@ -122,7 +136,7 @@ class Letters:
             "unsubscribe_url": unsubscribe_url,
             "campaign": item.campaign,
             "currency": context.get("currency") or self._project.config.currency,
-            "time_zone": item.customer["time_zone"] or self._project.config.time_zone,
+            "time_zone": zone_or(item.customer["time_zone"], self._project.config.time_zone).key,
         }
 
 
