@@ -92,6 +92,7 @@ def parse_document(text: str, path: Path) -> Document:
     """Parse YAML text; `path` is used for places only. Raises ProjectError."""
     loader = _Loader(text)
     try:
+        _check_depth(text, path)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise ProjectError([_invalid(error, text, path)]) from None
@@ -106,6 +107,22 @@ def parse_document(text: str, path: Path) -> Document:
     if builder.issues:
         raise ProjectError(builder.issues)
     return Document(path, value, builder.places, builder.values)
+
+
+def _check_depth(text: str, path: Path) -> None:
+    """Refuse nesting that would exhaust the stack of libyaml, which then ends the process, or Python's."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            if depth > MAX_DEPTH:
+                mark = event.start_mark
+                place = Place(path, mark.line + 1, mark.column + 1) if mark else Place(path)
+                raise ProjectError(
+                    [Issue(place, "DB005", f"is nested more than {MAX_DEPTH} deep.", "Flatten it.")]
+                )
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _invalid(error: yaml.MarkedYAMLError, text: str, path: Path) -> Issue:

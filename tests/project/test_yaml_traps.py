@@ -73,6 +73,8 @@ def test_a_scalar_is_what_it_looks_like(text: str, value: object) -> None:
         (b"a: !!int zzz\n", ":1:4 DB004 cannot read 'zzz' as a number. Put it in quotes."),
         (b"a: " + b"9" * 5000, f":1:4 DB004 cannot read '{'9' * 40}' as a number. Put it in quotes."),
         (b"[" * 5000 + b"]" * 5000, ":1:102 DB005 is nested more than 100 deep. Flatten it."),
+        (b"[" * 300_000, ":1:102 DB005 is nested more than 100 deep. Flatten it."),
+        (b"- " * 300_000 + b"x", ":1:203 DB005 is nested more than 100 deep. Flatten it."),
         (b"- a\n", ":1:1 DB020 the file: found a list; expected a mapping, such as {key: value}."),
         (b"hello\n", ":1:1 DB020 the file: found 'hello'; expected a mapping, such as {key: value}."),
     ],
