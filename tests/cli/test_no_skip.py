@@ -26,7 +26,8 @@ def test_a_skip_for_want_of_a_server_fails_where_none_may_be_skipped(
     project_root: Path, tmp_path: Path, value: str, code: int
 ) -> None:
     (tmp_path / "conftest.py").write_text((project_root / "tests" / "conftest.py").read_text())
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = postgresql\n")
+    settings = f"[pytest]\nmarkers = postgresql\npythonpath = {project_root / 'tests'}\n"
+    (tmp_path / "pytest.ini").write_text(settings)
     (tmp_path / "test_it.py").write_text(SKIPS)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)],
