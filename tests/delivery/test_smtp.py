@@ -47,6 +47,17 @@ def test_a_content_without_a_last_line_end_gets_one(serve: Any, connect: Any) ->
     assert server.content().endswith(b"no end\r\n")
 
 
+def test_a_large_mail_cut_off_before_its_final_dot_certainly_did_not_arrive(serve: Any, connect: Any) -> None:
+    """The system's buffers hold a small mail whole, so of that nobody knows; not so 32 MB."""
+    server = serve(script={"data": {"b@": "begin+drop"}})
+    mail = Mail("k", "a@example.com", "b@example.com", b"Subject: x\r\n\r\n" + b"line\r\n" * 6_000_000)
+    asked = Asked()
+    answer = connect(server).hand_over(mail, asked)
+    assert (answer.outcome, asked.times) == (Outcome.DEFERRED, 1)
+    assert answer.text.startswith("connection lost before the content's end")
+    assert server.addresses == []
+
+
 BEFORE, AFTER = 0, 1
 STEPS = [
     # step, the server's answer, how it ends, on which side of before_content, whether the server kept it

@@ -129,6 +129,14 @@ class SmtpBackend:
         body = mail.content if mail.content.endswith(b"\r\n") else mail.content + b"\r\n"
         try:
             self._socket.sendall(_LINE_WITH_DOT.sub(b"..", body) + b".\r\n")
+        except OSError as lost:
+            # Not all of it left this machine, so the final dot did not: the server cannot have taken it.
+            self._drop()
+            return Answer(Outcome.DEFERRED, f"connection lost before the content's end: {one_line(lost)}")
+        except BaseException:
+            self._drop()
+            raise
+        try:
             code, text = self._reply()
         except (smtplib.SMTPException, OSError) as lost:
             self._drop()
