@@ -34,6 +34,7 @@ class AbandonedCart(Trigger):
     """
 
     kind: ClassVar[str] = "abandoned_cart"
+    gives: ClassVar[tuple[str, ...] | None] = ("cart", "items", "total", "currency", "url")
 
     idle_for: Duration = Field(timedelta(hours=4), description="How long nobody has touched the cart")
     within: Duration = Field(

@@ -97,6 +97,7 @@ class Anniversary(Trigger):
     """
 
     kind: ClassVar[str] = "anniversary"
+    gives: ClassVar[tuple[str, ...] | None] = ("of", "years", "date", "anniversary")
 
     of: Of = Field(description="Which day: a field, {attribute: name} or {event: name}")
     before: Duration = Field(timedelta(), description="Whole days ahead of the anniversary")

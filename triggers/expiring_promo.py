@@ -32,6 +32,7 @@ class ExpiringPromo(Trigger):
     """
 
     kind: ClassVar[str] = "expiring_promo"
+    gives: ClassVar[tuple[str, ...] | None] = ("coupon", "last_day", "days_left")
 
     within: Duration = Field(timedelta(days=3), description="How long before it expires the mail is due")
 

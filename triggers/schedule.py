@@ -39,6 +39,7 @@ class Schedule(Trigger):
     """
 
     kind: ClassVar[str] = "schedule"
+    gives: ClassVar[tuple[str, ...] | None] = ()
 
     cron: str = Field(description="Five fields: minute hour day month weekday", examples=["0 8 * * 1"])
     time_zone: str | None = Field(None, description="IANA name; the project's unless given")

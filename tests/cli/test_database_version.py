@@ -109,6 +109,14 @@ def test_tables_without_a_version_are_refused(store: Engine) -> None:
         upgrade(store)
 
 
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("Not a database, but long enough to be looked at as one. " * 9)
+    engine = connect(f"sqlite:///{tmp_path / 'notes.db'}")
+    with pytest.raises(StoreError, match=r"notes\.db is no SQLite database; move the file away"):
+        schema_state(engine)
+    engine.dispose()
+
+
 def test_opening_a_current_store_does_not_import_alembic(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'x.db'}"
     engine = connect(url)

@@ -66,6 +66,44 @@ def test_all_faults_of_all_files_are_shown_at_once(shop: Path, capsys: pytest.Ca
     assert "DB014 unknown trigger 'abandonned_cart'. Did you mean 'abandoned_cart'?" in err
 
 
+def test_a_mail_that_needs_what_the_campaigns_trigger_does_not_give_is_refused(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its sample renders, so that only the readers' own mails would fail."""
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 0  # the mail is remembered as sound
+    file = shop / "campaigns" / "anniversary.yaml"
+    file.write_text(file.read_text().replace("template: anniversary", "template: abandoned_cart"))
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 3
+    assert (
+        "campaigns/anniversary.yaml:9:13 DB018 the mail 'abandoned_cart' needs 'cart', 'items', "
+        "which the trigger anniversary does not give. Choose another template, or another trigger."
+    ) in capsys.readouterr().err
+
+
+def test_a_project_without_campaigns_says_so(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in (shop / "campaigns").iterdir():
+        file.unlink()
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 0
+    assert "has no campaign yet" in capsys.readouterr().out
+
+
+def test_schemas_that_cannot_be_written_are_one_line(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shop / ".drumbeat").write_text("in the way")
+    assert guarded(cli, ["validate", "--write-schemas", "-C", str(shop)]) == 2
+    assert "cannot write into" in capsys.readouterr().err
+
+
+def test_a_sentence_ends_once(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    campaign = shop / "campaigns" / "anniversary.yaml"
+    campaign.write_text(campaign.read_text().replace("first_order}", "firstorder}"))
+    mail = shop / "templates" / "newsletter" / "body.txt.j2"
+    mail.write_text(mail.read_text() + "{{ customer.city | upperr }}")
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 3
+    err = capsys.readouterr().err
+    assert "Did you mean 'first_order'?\n" in err
+    assert "No filter named 'upperr'.\n" in err
+
+
 def test_validate_gives_json_with_the_place_of_each_fault(
     shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

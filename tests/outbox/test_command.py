@@ -96,6 +96,16 @@ def test_uncertain_mails_are_listed_after_the_run_and_on_demand(
     assert (listed["customer"], listed["campaign"]) == ("c1", "reminder")
 
 
+def test_a_mail_that_failed_says_why(engine: Engine, start: Start, shop: Path, due: datetime) -> None:
+    """Somebody who runs it by hand must not have to ask the ledger what is wrong with a template."""
+    fill(engine, 1, due)
+    (shop / "templates/reminder/body.txt.j2").write_text("{{ colour }}{{ unsubscribe_url }}")
+    code, out, err = ended(start())
+    assert (code, out) == (0, "1 failed\n")
+    assert err.startswith("One that failed: reminder for customer c1: templates/reminder/body.txt.j2:1:")
+    assert err.count("\n") == 1
+
+
 def test_as_of_lets_a_past_day_be_delivered(engine: Engine, start: Start) -> None:
     fill(engine, 1, datetime(2011, 12, 5, 9, tzinfo=UTC))
     assert ended(start("--as-of", "2011-12-05T08:00")) == (0, "", "Nothing is due.\n")
@@ -134,12 +144,13 @@ def test_a_signal_lets_it_finish_its_mail_and_give_the_rest_back(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(number)
-        code, out, _ = ended(process)
+        code, out, err = ended(process)
         arrived = len(server.mails)
     assert 5 <= arrived < 500
     assert states(engine) == {"sent": arrived, "planned": 500 - arrived}
     assert {(w.lease_owner, w.lease_until) for w in waiting(engine)} == {(None, None)}
     assert (code, out) == (0, f"{arrived} sent\n")
+    assert "Stopped; what is still due waits for the next run." in err
 
 
 @pytest.mark.smtp

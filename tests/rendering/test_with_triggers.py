@@ -70,6 +70,7 @@ def test_a_campaigns_mail_renders_with_what_its_trigger_gives(
     moment = Moment(now, project.config.time_zone, ("Europe/London",))
     with reading(filled) as connection:
         given = campaign.trigger.context(connection, [SUBJECTS[name]], moment)[SUBJECTS[name]]
+    assert set(campaign.trigger.gives or ()) == set(given), "`gives` is what validate trusts"
     templates = Templates(project_root / "templates", project.config.language)
     template = templates.load(campaign.settings.message.template)
     nobody: dict[str, Any] = dict.fromkeys(EVERY_MAIL["customer"]) | {"attributes": {}}

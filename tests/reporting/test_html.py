@@ -267,3 +267,8 @@ def chromium(folder: Path, *words: str) -> str:
         check=True,
     )
     return done.stdout
+
+
+def test_mails_that_were_refused_or_failed_are_among_those_not_sent():
+    figures = Figures(refused=2, failed=3, skipped_by_reason=Counter(capped=1))
+    assert figures.kept_away == {"capped": 1, "refused": 2, "failed": 3}

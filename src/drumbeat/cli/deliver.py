@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from drumbeat.clock import Clock
     from drumbeat.delivery import Backend
-    from drumbeat.outbox.uncertain import Uncertain
+    from drumbeat.outbox.uncertain import Failure, Uncertain
     from drumbeat.project.load import Project
 
 BACKENDS = ("smtp", "file", "console")
@@ -113,7 +113,10 @@ def _deliver(
             )
             counts.update(asdict(delivered))
             if not watch or stopped.wait(PAUSE_S):
-                return counts
+                break
+    if stopped.is_set():
+        note("Stopped; what is still due waits for the next run.")
+    return counts
 
 
 @contextmanager
@@ -136,13 +139,17 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 
 
 def _summary(engine: Engine, counts: Counter[str], started: datetime, as_json: bool) -> None:
-    from drumbeat.outbox.uncertain import list_uncertain
+    from drumbeat.outbox.uncertain import list_uncertain, newest_failure
     from drumbeat.store.engine import reading
 
     uncertain: list[Uncertain] = []
-    if counts["uncertain"]:
+    failure: Failure | None = None
+    if counts["uncertain"] or counts["failed"]:
         with reading(engine) as connection:
-            uncertain = list_uncertain(connection, since=started)
+            if counts["uncertain"]:
+                uncertain = list_uncertain(connection, since=started)
+            if counts["failed"]:
+                failure = newest_failure(connection)
     if as_json:
         emit_json({**counts, "uncertain_mails": [mail._asdict() for mail in uncertain]})
         return
@@ -150,6 +157,8 @@ def _summary(engine: Engine, counts: Counter[str], started: datetime, as_json: b
         note("Nothing is due.")
         return
     click.echo(", ".join(f"{number:,} {what}" for what, number in counts.items() if number))
+    if failure is not None:
+        note(f"One that failed: {failure.campaign} for customer {failure.customer}: {failure.answer}")
     if uncertain:
         show(_table(uncertain[:SHOWN], "Uncertain: sent or not, nobody knows; never sent again by itself"))
         if len(uncertain) > SHOWN:

@@ -34,6 +34,9 @@ def command(project_dir: Path | None, as_json: bool, write_schemas: bool) -> Non
             click.echo(f"wrote {path.relative_to(root)}")
     if issues or project is None:
         raise ProjectError(issues)
+    if not project.campaigns:
+        click.echo("The project is sound, but has no campaign yet: each is a file in campaigns/.")
+        return
     names = ", ".join(project.campaigns)
     click.echo(f"{len(project.campaigns)} campaigns are sound: {names}")
 

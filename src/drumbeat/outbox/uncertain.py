@@ -46,3 +46,23 @@ def list_uncertain(
         .limit(limit)
     )
     return [Uncertain(*row) for row in rows]
+
+
+class Failure(NamedTuple):
+    """A mail that was given up, with what is known."""
+
+    campaign: str
+    customer: str
+    answer: str | None
+
+
+def newest_failure(connection: Connection) -> Failure | None:
+    """Return the newest message that failed: one tells what is wrong with all of a broken template."""
+    row = connection.execute(
+        select(messages.c.campaign, customers.c.external_id, messages.c.answer)
+        .join(customers, customers.c.id == messages.c.customer_id)
+        .where(messages.c.state == State.FAILED)
+        .order_by(messages.c.id.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else Failure(*row)

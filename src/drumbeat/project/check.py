@@ -12,7 +12,7 @@ import drumbeat
 from drumbeat.document import read_document
 from drumbeat.errors import ProjectError
 from drumbeat.issues import Issue
-from drumbeat.project.load import CONFIG_FILE, Project, load_project
+from drumbeat.project.load import CONFIG_FILE, LoadedCampaign, Project, load_project
 
 SOUND_FILE = Path(".drumbeat/sound.json")
 """Which mails were found sound, by a digest of all that the verdict rests on."""
@@ -42,19 +42,23 @@ def _check_templates(root: Path, project: Project | None) -> list[Issue]:
     """
     folder = root / "templates"
     names = sorted(p.name for p in folder.glob("*") if p.is_dir() and not p.name.startswith(("_", ".")))
-    marketing = {
-        campaign.settings.message.template
-        for campaign in (project.campaigns.values() if project else ())
-        if campaign.settings.is_marketing
-    }
+    campaigns = list(project.campaigns.values()) if project else []
+    marketing = {c.settings.message.template for c in campaigns if c.settings.is_marketing}
     language = _language(root)
     common = _digest([*_engine_files(), *folder.glob("_*/**/*")], f"{drumbeat.__version__} {language}")
     sound = _read_sound(root)
     now_sound: dict[str, str] = {}
     issues: list[Issue] = []
     for name in names:
-        digest = _digest((folder / name).rglob("*"), f"{common} {name in marketing}")
-        found = [] if sound.get(name) == digest else _check(folder, language, name, name in marketing)
+        users = [c for c in campaigns if c.settings.message.template == name]
+        given = sorted(f"{c.name} {c.trigger.kind} {c.trigger.gives}" for c in users)
+        digest = _digest((folder / name).rglob("*"), f"{common} {name in marketing} {given}")
+        found = []
+        if sound.get(name) != digest:
+            # A fault in the mail itself is told first: with it the names in the mail say little.
+            found = _check(folder, language, name, name in marketing) or _check_given(
+                root, folder, language, name, users
+            )
         issues += found
         if not found:
             now_sound[name] = digest
@@ -71,6 +75,32 @@ def _check(folder: Path, language: str, name: str, marketing: bool) -> list[Issu
     from drumbeat.rendering.templates import Templates
 
     return check_template(Templates(folder, language), name, marketing=marketing)
+
+
+def _check_given(
+    root: Path, folder: Path, language: str, name: str, users: Iterable[LoadedCampaign]
+) -> list[Issue]:
+    """Check that the triggers of the campaigns which send the mail give what it needs."""
+    from drumbeat.rendering.check import names_needed
+    from drumbeat.rendering.templates import Templates
+
+    needed = names_needed(Templates(folder, language), name)
+    issues = []
+    for campaign in users:
+        gives = campaign.trigger.gives
+        if gives is None or not (lacking := sorted(needed.difference(gives))):
+            continue
+        document = read_document(root / campaign.path, shown_as=campaign.path)
+        what = ", ".join(f"'{one}'" for one in lacking)
+        issues.append(
+            Issue(
+                document.value_place(("message", "template")),
+                "DB018",
+                f"the mail '{name}' needs {what}, which the trigger {campaign.trigger.kind} does not give.",
+                "Choose another template, or another trigger.",
+            )
+        )
+    return issues
 
 
 def _engine_files() -> Iterable[Path]:

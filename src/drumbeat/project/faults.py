@@ -62,7 +62,7 @@ def _issue(fault: ErrorDetails, model: type[BaseModel], document: Document, with
     what = ".".join(map(str, loc)) or "the file"
     if kind == "value_error":
         message = str(fault["msg"]).removeprefix("Value error, ")
-        return Issue(document.value_place(loc), "DB020", f"{what}: {message.removesuffix('.')}.")
+        return Issue(document.value_place(loc), "DB020", f"{what}: {_sentence(message)}")
     place = document.place(loc) if "[key]" in fault["loc"] else document.value_place(loc)
     fix = (
         "Put it in quotes."
@@ -70,6 +70,10 @@ def _issue(fault: ErrorDetails, model: type[BaseModel], document: Document, with
         else ""
     )
     return Issue(place, "DB020", f"{what}: found {_shown(fault)}; expected {_expected(fault)}.", fix)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(("?", ".")) else f"{text}."
 
 
 def _shown(fault: ErrorDetails) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drumbeat.errors import UsageError
 from drumbeat.project.kinds import trigger_kinds
 from drumbeat.project.models import Campaign, ProjectConfig
 from drumbeat.segments.schema import segments_schema
@@ -39,8 +40,15 @@ def campaign_schema(root: Path) -> dict[str, Any]:
 
 
 def write(root: Path) -> list[Path]:
-    """Write the schemas into `.drumbeat/schemas` of the project and return the files."""
-    folder = root / FOLDER
+    """Write the schemas into `.drumbeat/schemas` of the project and return the files. Raises UsageError."""
+    try:
+        return _write(root, root / FOLDER)
+    except OSError as error:
+        fault = f"cannot write into {root / FOLDER}: {error.strerror}; make the folder writable"
+        raise UsageError(fault) from error
+
+
+def _write(root: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, schema in (

@@ -10,7 +10,7 @@ DB054  no unsubscribe link, no postal address  DB059  (caution) CSS is inlined m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from html.parser import HTMLParser
@@ -68,6 +68,27 @@ def cautions(templates: Templates, name: str) -> list[Issue]:
     return sorted(set(found))
 
 
+def names_needed(templates: Templates, name: str) -> set[str]:
+    """Return the names that the mail needs from its trigger, in any of its languages.
+
+    What every mail has, the mail defines itself or asks the presence of is not among them.
+    """
+    needed: set[str] = set()
+    for language in (None, *templates.languages(name)):
+        try:
+            files = list(_files(templates, templates.load(name, language)))
+        except DrumbeatError:
+            continue  # a fault of its own
+        known = _known_without_trigger(templates, files)
+        needed |= {used for file in files for used, _ in file.used if used not in known}
+    return needed
+
+
+def _known_without_trigger(templates: Templates, files: Iterable[_File]) -> set[str]:
+    own = {"language", "loop", "caller", "varargs", "kwargs"}
+    return {*EVERY_MAIL, *templates.environment.globals, *own}.union(*(file.defined for file in files))
+
+
 def _missing_parts(templates: Templates, name: str) -> list[Issue]:
     if name not in templates.names():
         place = Place(Path(templates.folder.name) / name)
@@ -104,7 +125,7 @@ def _check_variant(templates: Templates, name: str, language: str | None, *, mar
     try:
         template = templates.load(name, language)
     except TemplateFault as error:
-        return [Issue(error.place, "DB051", f"does not compile: {error.detail}.")]
+        return [Issue(error.place, "DB051", f"does not compile: {error.detail.removesuffix('.')}.")]
     issues = list(_unknown_names(templates, template, sample))
     try:
         rendered = template.render(sample)
@@ -212,8 +233,7 @@ class _Page(HTMLParser):
 def _unknown_names(templates: Templates, template: Template, sample: Mapping[str, Any]) -> Iterator[Issue]:
     """Yield names and entries that nothing gives, in branches the sample does not take too."""
     files = list(_files(templates, template))
-    known = {*sample, *templates.environment.globals, "language", "loop", "caller", "varargs", "kwargs"}
-    known = known.union(*(file.defined for file in files))
+    known = {*sample, *_known_without_trigger(templates, files)}
     for file in files:
         shown = Path(templates.folder.name) / file.name
         for name, line in file.used:

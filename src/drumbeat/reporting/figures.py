@@ -52,8 +52,9 @@ class Figures:
 
     @property
     def kept_away(self) -> Counter[str]:
-        """Return why mails will not be sent any more, by number: the reasons, and those whose time was over."""
-        return self.skipped_by_reason + Counter(expired=self.expired)
+        """Return why mails will not be sent any more, by number: the reasons, then how the others ended."""
+        ended = Counter(expired=self.expired, refused=self.refused, failed=self.failed)
+        return self.skipped_by_reason + ended
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures by name; the revenue as text, reasons by number."""

@@ -125,9 +125,14 @@ def _translated(engine: Engine) -> Iterator[None]:
     except OperationalError as error:
         raise StoreError(_explain(engine, error)) from error
     except DBAPIError as error:
-        if error.connection_invalidated or _is_missing_table(error):
+        if error.connection_invalidated or _is_missing_table(error) or _is_no_database(error):
             raise StoreError(_explain(engine, error)) from error
         raise
+
+
+def _is_no_database(error: DBAPIError) -> bool:
+    """Say whether SQLite was given a file of another kind: the driver raises no OperationalError for it."""
+    return "file is not a database" in str(error.orig)
 
 
 def _is_missing_table(error: DBAPIError) -> bool:
@@ -140,6 +145,8 @@ def _explain(engine: Engine, error: DBAPIError) -> str:
     first_line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else str(error)
     if _is_missing_table(error) or "no such column" in first_line:
         return f"the database {where} lacks Drumbeat's tables ({first_line}); run `drumbeat db upgrade`"
+    if _is_no_database(error):
+        return f"{where} is no SQLite database; move the file away, or choose another DRUMBEAT_DATABASE_URL"
     if "locked" in first_line:
         return (
             f"the database {where} stayed locked by another program for {SQLITE_BUSY_TIMEOUT_S} s; try again"

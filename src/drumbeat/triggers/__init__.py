@@ -115,6 +115,8 @@ class Trigger(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
     kind: ClassVar[str]
+    gives: ClassVar[tuple[str, ...] | None] = None
+    """The names that `context` gives to templates; None: not said, and then no campaign is checked for it."""
 
     @abstractmethod
     def select(self, moment: Moment) -> sa.Select[Any]:
