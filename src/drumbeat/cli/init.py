@@ -82,9 +82,9 @@ def command(folder: Path) -> None:
         f"""
 Next:
   cd {folder}
-  drumbeat validate                    check every file
-  drumbeat run --as-of 2011-12-05      import the data, plan, and write the mails into mailbox/
-  drumbeat report                      see what became of each campaign
+  drumbeat validate                        check every file
+  drumbeat run --as-of 2011-12-05T10:00    import the data, plan, and write the mails into mailbox/
+  drumbeat report --as-of 2011-12-06       see what became of each campaign
 
 The data in data/ is a slice of real orders with made-up people; put your own into project.yaml under imports.
 Secrets come from the environment: DRUMBEAT_SECRET signs the links in the mails."""
