@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select
 
 from drumbeat.clock import Clock, FixedClock, SystemClock, zone
-from drumbeat.errors import DeliveryError, InputError, StoreError
+from drumbeat.errors import DeliveryError, InputError, ProjectError, StoreError
 from drumbeat.project.load import Project, load_project
 from drumbeat.project.store import open_store
 from drumbeat.store.engine import reading, writing
@@ -101,9 +101,16 @@ def evaluate(
     campaigns: Collection[str] = (),
     dry_run: bool = False,
 ) -> Account:
-    """Decide about every candidate and fill the outbox. No campaigns named: all that are enabled."""
-    from drumbeat.planning.plan import plan
+    """Decide about every candidate and fill the outbox. No campaigns named: all that are enabled.
 
+    Raises ProjectError, and plans nothing, where a mail of an enabled campaign has a fault: its messages
+    would only fail at delivery.
+    """
+    from drumbeat.planning.plan import plan
+    from drumbeat.project.check import faults_of_mails
+
+    if not dry_run and (faults := faults_of_mails(project)):
+        raise ProjectError(faults)
     result = plan(engine, project, as_of=clock.now(), campaigns=list(campaigns) or None, dry_run=dry_run)
     reasons = sorted({reason for campaign in result.campaigns for reason in campaign.skipped})
     rows = [

@@ -169,3 +169,17 @@ def test_segments_that_cannot_be_read_are_one_fault(shop: Path) -> None:
     file = shop / "segments.yaml"
     file.write_text(file.read_text() + "\nloyal: {}\nloyal: {}\n")
     assert {issue.place.path.name for issue in check.check_project(shop)[1]} == {"segments.yaml"}
+
+
+def test_a_mapping_that_is_missing_or_wrong_is_a_fault(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = (shop / "project.yaml").read_text(encoding="utf-8")
+    (shop / "project.yaml").write_text(
+        config.replace("mappings/coupons.yaml", "mappings/coupon.yaml"), encoding="utf-8"
+    )
+    (shop / "mappings" / "carts.yaml").write_text("into: karts\n", encoding="utf-8")
+    assert guarded(cli, ["validate", "-C", str(shop)]) == 3
+    told = "".join(capsys.readouterr())
+    assert "DB019 there is no mapping 'mappings/coupon.yaml'. Did you mean 'mappings/coupons.yaml'?" in told
+    assert "mappings/carts.yaml:1:" in told

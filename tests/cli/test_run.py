@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from drumbeat import runs
 from drumbeat.cli import cli
@@ -20,8 +20,10 @@ from drumbeat.cli.output import guarded
 from drumbeat.cli.processes import free_port
 from drumbeat.cli.run import prefect_api
 from drumbeat.clock import FixedClock
-from drumbeat.errors import InputError
+from drumbeat.errors import InputError, ProjectError
 from drumbeat.project.load import Project
+from drumbeat.store.engine import reading
+from drumbeat.store.tables import messages
 
 NOON = datetime(2011, 12, 5, 12, 0, tzinfo=UTC)
 
@@ -109,6 +111,26 @@ def test_the_api_is_the_environments_else_the_active_profiles(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert prefect_api() == expected
+
+
+def test_a_mail_with_a_fault_stops_the_plan_before_anything_is_planned(
+    opened: tuple[Engine, Project], shop: Path
+) -> None:
+    """Its messages would only fail one by one at delivery, and their occasions with them."""
+    engine, project = opened
+    at = runs.clock_at(NOON, project)
+    (shop / "templates" / "newsletter" / "body.txt.j2").write_text("no way out", encoding="utf-8")
+    with pytest.raises(ProjectError, match=r"templates/newsletter/body\.txt\.j2.*unsubscribe"):
+        runs.evaluate(engine, project, clock=at)
+    with reading(engine) as connection:
+        assert connection.execute(select(func.count()).select_from(messages)).scalar() == 0
+
+
+def test_a_mail_that_no_campaign_sends_yet_stops_nobody(opened: tuple[Engine, Project], shop: Path) -> None:
+    engine, project = opened
+    (shop / "templates" / "draft").mkdir()
+    (shop / "templates" / "draft" / "body.html.j2").write_text("{{ half", encoding="utf-8")
+    assert runs.evaluate(engine, project, clock=runs.clock_at(NOON, project)).figures["campaigns"]
 
 
 def test_collect_imports_a_file_once_and_again_when_it_changed(

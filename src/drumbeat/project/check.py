@@ -11,7 +11,7 @@ from pathlib import Path
 import drumbeat
 from drumbeat.document import read_document
 from drumbeat.errors import ProjectError
-from drumbeat.issues import Issue
+from drumbeat.issues import Issue, nearest
 from drumbeat.project.load import CONFIG_FILE, LoadedCampaign, Project, load_project
 
 SOUND_FILE = Path(".drumbeat/sound.json")
@@ -30,7 +30,47 @@ def check_project(root: Path) -> tuple[Project | None, list[Issue]]:
     except ProjectError as error:
         issues |= set(error.issues)
     issues |= set(_check_templates(root, project))
+    if project is not None:
+        issues |= set(_check_imports(project))
     return project, sorted(issues)
+
+
+def faults_of_mails(project: Project) -> list[Issue]:
+    """Return the faults of the mails that enabled campaigns send: with one of them nothing may be planned.
+
+    A mail that is still being written, and that no enabled campaign sends, stops nobody.
+    """
+    campaigns = {campaign.path for campaign in project.planned_campaigns}
+    mails = {campaign.settings.message.template for campaign in project.planned_campaigns}
+
+    def concerns(path: Path) -> bool:
+        top, _, rest = path.as_posix().partition("/")
+        name = rest.partition("/")[0]
+        return path in campaigns or (top == "templates" and (name in mails or name.startswith("_")))
+
+    return sorted({issue for issue in _check_templates(project.root, project) if concerns(issue.place.path)})
+
+
+def _check_imports(project: Project) -> list[Issue]:
+    """Check the mappings of project.yaml's imports. Their data files may come later, and are not asked for."""
+    from drumbeat.ingest.mapping import parse_mapping
+
+    issues: list[Issue] = []
+    for number, source in enumerate(project.config.imports):
+        path = Path(source.mapping)
+        if not (project.root / path).is_file():
+            document = read_document(project.root / CONFIG_FILE, shown_as=Path(CONFIG_FILE))
+            known = [
+                p.relative_to(project.root).as_posix() for p in project.root.glob(f"{path.parent}/*.y*ml")
+            ]
+            place = document.value_place(("imports", number, "mapping"))
+            issues.append(Issue(place, "DB019", f"there is no mapping '{path}'.", nearest(str(path), known)))
+            continue
+        try:
+            parse_mapping(read_document(project.root / path, shown_as=path), project.config.time_zone)
+        except ProjectError as error:
+            issues += error.issues
+    return issues
 
 
 def _check_templates(root: Path, project: Project | None) -> list[Issue]:
