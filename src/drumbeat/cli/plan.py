@@ -82,10 +82,13 @@ def command(
     )
     if decisions:
         columns = ["campaign", "customer", "occasion", "decision", "reason", "send_at"]
-        show(table(columns, [[d[c] for c in columns] for d in decisions], title="Decisions"))
-    note(
-        f"{result.planned:,} mails would be planned. `drumbeat run evaluate` does it; `drumbeat explain CUSTOMER` tells why."
-    )
+        total = sum(campaign.candidates for campaign in result.campaigns)
+        title = (
+            "Decisions" if len(decisions) == total else f"Decisions, {len(decisions):,} of {total:,} (--show)"
+        )
+        show(table(columns, [[d[c] for c in columns] for d in decisions], title=title))
+    mails = "1 mail" if result.planned == 1 else f"{result.planned:,} mails"
+    note(f"{mails} would be planned. `drumbeat run evaluate` does it; `drumbeat explain CUSTOMER` tells why.")
 
 
 def _decisions(connection: Connection, run_id: int, limit: int) -> list[dict[str, Any]]:
