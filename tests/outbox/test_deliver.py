@@ -496,3 +496,26 @@ def test_a_message_that_was_deleted_from_the_outbox_is_left_alone(
     fill(store, 2, now)
     change(store, delete(outbox).where(outbox.c.message_id == 1))
     assert run(store, project, clock, RecordingBackend()).sent == 1
+
+
+def test_a_mail_never_goes_to_an_address_that_the_customer_gave_up_meanwhile(
+    store: Engine, project: Project, clock: FixedClock, now: datetime
+) -> None:
+    """The mail is written, then its address is suppressed and replaced: the new one gets it, the old nothing."""
+    fill(store, 1, now)
+
+    class Moving(RecordingBackend):
+        def hand_over(self, mail: Mail, before_content: Callable[[], bool]) -> Any:
+            change(
+                store,
+                update(customers).values(email="new@example.com", email_key="new@example.com"),
+                delete(suppressions),
+                insert(suppressions).values(
+                    email_key="r1@example.com", topic="", reason="unsubscribed", at=now
+                ),
+            )
+            return super().hand_over(mail, before_content)
+
+    backend = Moving()
+    assert run(store, project, clock, backend) == Delivered(sent=1)
+    assert [mail.envelope_to for mail in backend.accepted] == ["new@example.com"]

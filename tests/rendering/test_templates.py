@@ -142,6 +142,11 @@ def test_a_language_cannot_lead_out_of_the_folder(reference: Templates) -> None:
     assert reference.load("abandoned_cart", "../../x").variant is None
 
 
+def test_a_language_too_long_for_a_file_name_is_the_default_one(reference: Templates) -> None:
+    """It comes with a customer's data: an OSError here stopped every worker at that customer's mail."""
+    assert reference.load("abandoned_cart", "a" * 300).variant is None
+
+
 FORMATS = [
     ("en", "GB", '{{ "1234.5" | money }}', "£1,234.50"),
     ("en", "GB", '{{ amount | money("EUR") }}', "€12.00"),

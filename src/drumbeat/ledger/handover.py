@@ -13,18 +13,28 @@ from drumbeat.store.engine import writing
 from drumbeat.store.tables import customers, messages, outbox
 
 
-def begin(engine: Engine, message_id: int, *, worker: str, at: datetime, rule: CapRule) -> Reason | None:
+def begin(
+    engine: Engine,
+    message_id: int,
+    *,
+    worker: str,
+    at: datetime,
+    rule: CapRule,
+    email: str | None = None,
+) -> Reason | None:
     """Move the message to HANDING_OVER, committed, or withdraw it; return None to go on, else why not.
 
     To be called directly before the first byte of a mail's content leaves. `worker` must hold the
     message's lease at `at`. Withdrawn messages are settled here: SKIPPED for a missing address or consent
     and for a suppression, EXPIRED when their time is over; one over the cap stays PLANNED and is due
     again when a place comes free (the cap was lowered, or two customers turned out to be one person).
-    Two workers handing over to one person are put in order by a lock on the person.
+    Two workers handing over to one person are put in order by a lock on the person. `email`: the address
+    that the mail is written to; where the customer has another one by now, the lease is given up, so that
+    the mail is claimed and written anew.
     """
     with writing(engine) as connection:
         row = connection.execute(
-            select(messages, customers.c.person_id)
+            select(messages, customers.c.person_id, customers.c.email)
             .join(customers, customers.c.id == messages.c.customer_id)
             .where(messages.c.id == message_id)
         ).one()
@@ -49,6 +59,14 @@ def begin(engine: Engine, message_id: int, *, worker: str, at: datetime, rule: C
         if refusal is not None:
             move(connection, message_id, State.SKIPPED, at=at, reason=refusal)
             return Reason(refusal)
+        if email is not None and row.email != email:
+            # What was judged above is the new address; the old one may have been given up by a suppression.
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.message_id == message_id)
+                .values(lease_until=None, lease_owner=None)
+            )
+            return Reason.LEASE_LOST
         if row.obeys_cap and not _has_place(connection, message_id, at, rule):
             return Reason.CAPPED
         moved = move(connection, message_id, State.HANDING_OVER, at=at, handing_over_at=at)

@@ -205,7 +205,12 @@ class _Run:
         def before_content() -> bool:
             nonlocal reason, begun
             reason = begin(
-                self.engine, item.message_id, worker=self.worker, at=self.clock.now(), rule=self.rule
+                self.engine,
+                item.message_id,
+                worker=self.worker,
+                at=self.clock.now(),
+                rule=self.rule,
+                email=item.address,
             )
             begun = reason is None
             return begun

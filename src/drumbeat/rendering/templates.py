@@ -26,6 +26,9 @@ from drumbeat.rendering.sample import read_sample
 PARTS = {"subject": "subject{}.txt.j2", "html": "body{}.html.j2", "text": "body{}.txt.j2"}
 """The files of a mail; `{}` is empty or `.de`."""
 
+LONGEST_TAG = 35
+"""Characters of a language tag (RFC 5646 section 4.4.1); a longer one has no variant."""
+
 
 class TemplateFault(RenderError):  # noqa: N818 - a fault in a file, in the words of the rest
     """A template does not compile or render. `place`: where; `detail`: what is wrong there."""
@@ -100,8 +103,11 @@ class Templates:
         for candidate in dict.fromkeys((wanted, wanted.partition("-")[0])):
             if candidate == self.language:
                 return None
-            if candidate.replace("-", "").isalnum() and all(
-                self.path(name, p, candidate).is_file() for p in PARTS
+            # Languages come with customers' data: to ask for a file with too long a name is an OSError.
+            if (
+                len(candidate) <= LONGEST_TAG
+                and candidate.replace("-", "").isalnum()
+                and all(self.path(name, p, candidate).is_file() for p in PARTS)
             ):
                 return candidate
         return None
