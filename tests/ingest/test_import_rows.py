@@ -343,3 +343,43 @@ def test_cancelled_by_a_rule_on_plain_orders(load: Load, store: Engine) -> None:
     load(yaml, "no,who,at,t,state\na,1,2026-01-01,5,ok\nb,1,2026-01-02,7,void\n")
     assert rows(store, orders, "external_id", "status") == [("a", "placed"), ("b", "cancelled")]
     assert rows(store, customer_stats, "orders", "total") == [(1, Decimal(5))]
+
+
+EVENTS = """
+into: events
+columns: {external_id: id, customer: who, name: name, at: at}
+properties: [seen]
+"""
+DEEP = "[" * 600 + "]" * 600
+
+
+@pytest.mark.parametrize(
+    ("field", "bad", "reason"),
+    [
+        ("seen", "1e9999999", "has no place in JSON"),
+        ("seen", DEEP, "is nested too deeply"),
+        ("id", f'"{"x" * 401}"', "id: has 401 characters; expected at most 400"),
+        ("name", f'"{"x" * 401}"', "name: has 401 characters; expected at most 400"),
+    ],
+    ids=["endless number", "deep nesting", "long id", "long name"],
+)
+def test_a_value_beyond_all_reason_costs_its_own_row_only(
+    load: Load, store: Engine, field: str, bad: str, reason: str
+) -> None:
+    load(CUSTOMERS, "id,mail,name,born,tier\n1,,,,\n")
+    good = {"id": '"b"', "who": '"1"', "name": '"seen"', "at": '"2026-01-01"', "seen": "1"}
+    lines = [good, {**good, "id": '"a"', field: bad}]
+    content = "".join(
+        "{" + ", ".join(f'"{name}": {text}' for name, text in line.items()) + "}\n" for line in lines
+    )
+    result = load(EVENTS, content, name="in.jsonl")
+    assert (result.inserted, result.rejected) == (1, 1)
+    assert reason in rejected(result)[1][1]
+
+
+def test_an_order_line_too_dear_to_be_true_costs_its_own_row_only(load: Load, store: Engine) -> None:
+    """Quantity and price are each within their bounds; their product is beyond a BIGINT."""
+    text = LINES_HEADER + "1,7,Germany,2026-01-01,A,a,2147483647,9999999999\n"
+    result = load(LINES, text + "2,7,Germany,2026-01-01,A,a,1,2\n")
+    assert rejected(result)[1][1] == "2147483647 times 9999999999.0000 is not an amount below 10,000,000,000"
+    assert rows(store, orders, "external_id") == [("2",)]

@@ -172,7 +172,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return text(value)
     if isinstance(value, Decimal):
-        return int(value) if value == int(value) and value.as_tuple().exponent == 0 else float(value)
+        # Never int() of any exponent: 1e9999999 would take minutes and gigabytes.
+        value = int(value) if value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{_shown(value)} has no place in JSON")
     if isinstance(value, datetime | date):

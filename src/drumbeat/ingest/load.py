@@ -179,6 +179,9 @@ class _Import:
             except ValueError as error:
                 self._rejects.add(row.line, str(error), row.original)
                 continue
+            except RecursionError:
+                self._rejects.add(row.line, "is nested too deeply", row.original)
+                continue
             if isinstance(made, Skipped):
                 self._skipped[made.reason] = self._skipped.get(made.reason, 0) + 1
                 if made.names is None:

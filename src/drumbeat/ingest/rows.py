@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from drumbeat.ingest.convert import converter, plain, text
+from drumbeat.ingest.convert import MAX_AMOUNT, converter, plain, text
 from drumbeat.ingest.mapping import Kept, Mapping, Source
 from drumbeat.ingest.people import email_key
 from drumbeat.ingest.targets import Field
@@ -17,6 +17,12 @@ Read = Callable[[Sequence[Any]], Any]
 
 REMEMBERED = 4_096
 """Different texts of a column whose values are kept ready."""
+
+LONGEST_NAME = 400
+"""Characters of a value that stands in an index: PostgreSQL refuses entries above 2,704 bytes, and with one
+row the whole import; the ledger's key holds an occasion and a campaign besides."""
+
+_INDEXED = frozenset({"external_id", "customer", "order", "product", "cart", "topic", "name"})
 
 
 class Skipped(NamedTuple):
@@ -107,6 +113,13 @@ class RowMaker:
                 raise ValueError(f"{column}: {error}") from None
             if value is None and required:
                 raise ValueError(f"{column}: is empty")
+            if (
+                field.kind == "text"
+                and field.name in _INDEXED
+                and isinstance(value, str)
+                and len(value) > LONGEST_NAME
+            ):
+                raise ValueError(f"{column}: has {len(value):,} characters; expected at most {LONGEST_NAME}")
             if field.one_of and value not in field.one_of:
                 raise ValueError(f"{column}: {raw!r} is not one of {', '.join(field.one_of)}")
             return value
@@ -191,6 +204,8 @@ class RowMaker:
                 raise ValueError(f"the quantity is {quantity} on an order that is no cancellation")
             if price <= 0:
                 raise ValueError(f"the price is {price} on an order that is no cancellation")
+        if abs(quantity * price) > MAX_AMOUNT:
+            raise ValueError(f"{quantity} times {price} is not an amount below {MAX_AMOUNT:,}")
         return [*row, cancelled, True]
 
     def _only_customer(self, values: Sequence[Any]) -> list[Any] | None:
