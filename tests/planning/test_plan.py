@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from drumbeat.errors import UsageError
+from drumbeat.errors import ProjectError, UsageError
 from drumbeat.ledger.states import State
 from drumbeat.planning.plan import plan
+from drumbeat.project.load import load_project
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import consents, customers, messages, outbox, runs, suppressions
 
@@ -341,3 +342,70 @@ def test_a_customer_whose_zone_does_not_exist_takes_the_projects(store, people, 
     with reading(store) as connection:
         due = connection.execute(select(messages.c.due_at).order_by(messages.c.customer_id)).scalars().all()
     assert due == [now + HOUR, now]
+
+
+def a_kind(*lines: str) -> dict[str, str]:
+    """A project's trigger kind `odd` whose SELECT is the given lines."""
+    body = "\n        ".join(lines)
+    return {
+        "triggers/__init__.py": f'''
+from typing import ClassVar
+from drumbeat.triggers import Trigger, sa, tables
+
+class Odd(Trigger):
+    """Breaks the contract."""
+    kind: ClassVar[str] = "odd"
+
+    def select(self, moment):
+        e = tables.events.c
+        columns = [e.customer_id, sa.literal("same").label("occasion"), e.id.label("subject_id"),
+                   e.at.label("due_at"), sa.null().label("expires_at")]
+        {body}
+
+KINDS = {{"odd": Odd}}
+'''
+    }
+
+
+ODD = {"hello": {"trigger": {"odd": {}}}}
+
+
+def test_a_trigger_that_gives_an_occasion_twice_gives_one_mail(store, people, make_project, now):
+    project = make_project(a_kind("return sa.select(*columns)"), campaigns=ODD)
+    (customer,) = people.add()
+    people.happen("hello", customer, now - HOUR, times=3)
+    result = plan(store, project, as_of=now)
+    assert (result.planned, result.campaigns[0].candidates) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("columns[1] = sa.cast(sa.null(), sa.Text).label('occasion')", "return sa.select(*columns)"),
+        ("return sa.select(*columns).where(sa.func.no_such_thing(e.id) == 1)",),
+    ],
+)
+def test_a_trigger_that_cannot_be_planned_is_one_line_and_nothing_is_done(
+    store, people, make_project, now, lines
+):
+    project = make_project(a_kind(*lines), campaigns=ODD)
+    (customer,) = people.add()
+    people.happen("hello", customer, now - HOUR)
+    with pytest.raises(ProjectError, match="the rows of its trigger 'odd' cannot be planned") as caught:
+        plan(store, project, as_of=now)
+    assert "\n" not in str(caught.value)
+    assert people.ledger() == []
+
+
+def test_deferred_mails_of_a_campaign_that_was_removed_come_to_an_end(store, people, make_project, now):
+    capped = {"hello": {"send": {"when_capped": {"defer": "2d"}}}}
+    project = make_project(campaigns={**capped, "other": {}})
+    (customer,) = people.add()
+    people.happen("hello", customer, now - HOUR, times=5)
+    plan(store, project, as_of=now)
+    (project.root / "campaigns" / "hello.yaml").unlink()
+    left = load_project(project.root)
+    plan(store, left, as_of=now + 3 * DAY, campaigns=["other"])
+    assert states(people)["deferred", "capped"] == 1, "a plan of one campaign leaves others alone"
+    assert plan(store, left, as_of=now + 3 * DAY).given_up == 1
+    assert states(people)["skipped", "capped"] == 1

@@ -7,6 +7,7 @@ import re
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import Connection, Select, func, select, update
 
+from drumbeat.store.dialect.locks import lock
 from drumbeat.store.tables import customers
 
 # What every plain address looks like; judged the same as by email-validator (a test compares them)
@@ -43,6 +44,10 @@ def email_key(address: str) -> str:
     return (checked.ascii_email or f"{checked.local_part}@{checked.ascii_domain}").lower()
 
 
+PEOPLE = "people"
+"""The lock on who is one person: held alone while persons merge, shared by each hand-over."""
+
+
 def assign(connection: Connection) -> int:
     """Give every customer a person and merge persons that share an e-mail key; return the rows changed.
 
@@ -50,6 +55,8 @@ def assign(connection: Connection) -> int:
     belongs to another, both persons become one. The smallest id wins. So nobody gets a second cap by
     changing the address.
     """
+    # Alone against every hand-over: two workers must not take the customers of one person for two people.
+    lock(connection, PEOPLE)
     new = update(customers).where(customers.c.person_id.is_(None)).values(person_id=customers.c.id)
     changed = connection.execute(new).rowcount
     # A round moves each person to the smallest neighbour; chains (a-b, b-c, ...) take one round a link.

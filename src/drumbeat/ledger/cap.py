@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
+from drumbeat.ingest.people import PEOPLE
 from drumbeat.ledger.states import State
 from drumbeat.store.dialect.locks import lock
 from drumbeat.store.tables import customers, messages
@@ -98,6 +99,11 @@ def reached_before(message_id: int, rule: CapRule, at: datetime) -> Select[Any]:
 def lock_sender(connection: Connection, sender: str) -> None:
     """Be the only one who admits mails of this sender until the transaction ends. Call it before counting."""
     lock(connection, "cap", sender)
+
+
+def lock_people(connection: Connection) -> None:
+    """Keep persons from merging until the transaction ends. Call it before asking who the person is."""
+    lock(connection, PEOPLE, shared=True)
 
 
 def lock_person(connection: Connection, sender: str, person_id: int) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, select, update
 
-from drumbeat.ledger.cap import CapRule, lock_person, reached_before
+from drumbeat.ledger.cap import CapRule, lock_people, lock_person, reached_before
 from drumbeat.ledger.reach import unreachable
 from drumbeat.ledger.states import Reason, State, move
 from drumbeat.store.engine import writing
@@ -33,6 +33,7 @@ def begin(
     the mail is claimed and written anew.
     """
     with writing(engine) as connection:
+        lock_people(connection)
         row = connection.execute(
             select(messages, customers.c.person_id, customers.c.email)
             .join(customers, customers.c.id == messages.c.customer_id)

@@ -34,7 +34,11 @@ def recover(engine: Engine, *, at: datetime) -> int:
         if connection.execute(lapsed.limit(1)).first() is None:
             return 0
     with writing(engine) as connection:
-        found = connection.execute(lapsed.with_for_update(skip_locked=True, of=outbox)).scalars().all()
+        found = (
+            connection.execute(lapsed.with_for_update(skip_locked=True, of=(outbox, messages)))
+            .scalars()
+            .all()
+        )
         return sum(
             move(
                 connection,

@@ -105,18 +105,24 @@ def _ranked(open_ones: CTE, used: Callable[[ColumnElement[int]], ColumnElement[i
     is refused as `duplicate_person`. Two carts or coupons are two occasions: these hold the subject's name.
     """
     columns = open_ones.c
+    # A trigger must not give an occasion twice; where a company's does, it is still one occasion.
+    again = func.row_number().over(
+        partition_by=[columns.customer_id, columns.occasion], order_by=[columns.due_at, columns.subject_id]
+    )
+    given = select(open_ones, again.label("again")).subquery("given")
+    columns = given.c
     may_go = columns.refusal.is_(None)
     nth = func.row_number().over(
         partition_by=[columns.person_id, columns.occasion, may_go], order_by=columns.customer_id
     )
-    twins = select(open_ones, nth.label("nth")).subquery("twin")
+    twins = select(given, nth.label("nth")).where(columns.again == 1).subquery("twin")
     refusal = case(
         (twins.c.refusal.is_not(None), twins.c.refusal),
         (twins.c.nth > 1, literal(Reason.DUPLICATE_PERSON, SqlText)),
         else_=null(),
     )
     judged = select(
-        *(c for c in twins.c if c.name not in ("refusal", "nth")), refusal.label("refusal")
+        *(c for c in twins.c if c.name not in ("refusal", "nth", "again")), refusal.label("refusal")
     ).subquery("judged")
     place = func.row_number().over(
         partition_by=[judged.c.person_id, judged.c.refusal.is_(None)],

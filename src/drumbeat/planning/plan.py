@@ -22,10 +22,14 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    true,
     update,
 )
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, ProgrammingError
 
+from drumbeat.errors import ProjectError
 from drumbeat.ingest import people
+from drumbeat.issues import Issue, Place
 from drumbeat.ledger.candidates import moment_of
 from drumbeat.ledger.cap import lock_sender
 from drumbeat.ledger.states import Reason, State
@@ -119,7 +123,14 @@ def plan(
     try:
         with writing(engine) as connection:
             result = _plan_all(
-                connection, project, chosen, as_of, dry_run=dry_run, inspect=inspect, progress=progress
+                connection,
+                project,
+                chosen,
+                None if campaigns is None else [campaign.name for campaign in chosen],
+                as_of,
+                dry_run=dry_run,
+                inspect=inspect,
+                progress=progress,
             )
             if dry_run:
                 raise _RollBack
@@ -140,6 +151,7 @@ def _plan_all(
     connection: Connection,
     project: Project,
     chosen: list[LoadedCampaign],
+    named: Collection[str] | None,
     as_of: datetime,
     *,
     dry_run: bool,
@@ -152,7 +164,7 @@ def _plan_all(
         insert(runs).values(kind="plan", as_of=as_of, started_at=as_of, summary={}).returning(runs.c.id)
     ).scalar_one()
     _know_everyone(connection)
-    given_up = _give_up_deferred(connection, chosen, as_of)
+    given_up = _give_up_deferred(connection, named, as_of)
     moment = moment_of(connection, project, as_of)
     done = []
     for campaign in chosen:
@@ -174,12 +186,15 @@ def _know_everyone(connection: Connection) -> None:
         people.assign(connection)
 
 
-def _give_up_deferred(connection: Connection, chosen: list[LoadedCampaign], as_of: datetime) -> int:
-    """Skip the deferred messages whose time is over: it was the cap that kept them away for good."""
+def _give_up_deferred(connection: Connection, named: Collection[str] | None, as_of: datetime) -> int:
+    """Skip the deferred messages whose time is over: it was the cap that kept them away for good.
+
+    A plan of all campaigns settles those of campaigns that were disabled or removed since, too.
+    """
     gone = connection.execute(
         update(messages)
         .where(
-            messages.c.campaign.in_([c.name for c in chosen]),
+            messages.c.campaign.in_(named) if named is not None else true(),
             messages.c.state == State.DEFERRED,
             messages.c.expires_at <= as_of,
         )
@@ -224,14 +239,18 @@ def _plan_campaign(
         for name in columns
         if name not in ("campaign", "step", "customer_id", "occasion")
     }
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["campaign", "step", "customer_id", "occasion"],
-            set_=fresh,
-            # Only a deferred message is judged again, and one that stays deferred keeps its first date of expiry.
-            where=(messages.c.state == State.DEFERRED) & (statement.excluded.state != State.DEFERRED),
-        )
+    decide = statement.on_conflict_do_update(
+        index_elements=["campaign", "step", "customer_id", "occasion"],
+        set_=fresh,
+        # Only a deferred message is judged again, and one that stays deferred keeps its first date of expiry.
+        where=(messages.c.state == State.DEFERRED) & (statement.excluded.state != State.DEFERRED),
     )
+    try:
+        connection.execute(decide)
+    except DBAPIError as error:
+        if error.connection_invalidated or not _is_of_the_statement(error):
+            raise
+        raise ProjectError([_trigger_fault(campaign, error)]) from error
     connection.execute(
         insert(outbox).from_select(
             ["message_id", "due_at", "priority"],
@@ -243,6 +262,23 @@ def _plan_campaign(
         )
     )
     return _summary(connection, campaign.name, run_id)
+
+
+def _is_of_the_statement(error: DBAPIError) -> bool:
+    """Say whether the database refused what the trigger asks for, and not the connection or the disk."""
+    if isinstance(error, OperationalError):  # SQLite's class for a missing function, too
+        return "no such function" in str(error.orig) or "no such column" in str(error.orig)
+    return isinstance(error, IntegrityError | ProgrammingError | DataError)
+
+
+def _trigger_fault(campaign: LoadedCampaign, error: DBAPIError) -> Issue:
+    found = str(error.orig).strip().splitlines()[0]
+    return Issue(
+        Place(campaign.path),
+        "DB023",
+        f"the rows of its trigger '{campaign.trigger.kind}' cannot be planned: {found}.",
+        "Run drumbeat.triggers.contract.check_trigger on the kind.",
+    )
 
 
 def _summary(connection: Connection, campaign: str, run_id: int) -> CampaignPlan:

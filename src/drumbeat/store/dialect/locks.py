@@ -13,9 +13,13 @@ from hashlib import blake2b
 from sqlalchemy import Connection, text
 
 
-def lock(connection: Connection, *name: object) -> None:
-    """Hold the lock called `name` until the transaction ends; waits while another holds it."""
+def lock(connection: Connection, *name: object, shared: bool = False) -> None:
+    """Hold the lock called `name` until the transaction ends; waits while another holds it.
+
+    `shared`: any number may hold it so at once, but none while another holds it alone.
+    """
     if connection.dialect.name != "postgresql":
         return
     key = blake2b("\x1f".join(map(str, name)).encode(), digest_size=8).digest()
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int.from_bytes(key, signed=True)})
+    take = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    connection.execute(text(f"SELECT {take}(:key)"), {"key": int.from_bytes(key, signed=True)})
