@@ -51,9 +51,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, help="where the stores are made (5 GB at a million); else a temporary one"
     )
-    parser.add_argument("--no-imports", action="store_true", help="leave the imports out")
+    parser.add_argument("--parts", nargs="+", default=["imports", "plans"], help="what to measure")
     parser.add_argument("--dry", action="store_true", help="do not write results.json")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (11 if arguments.size < 500_000 else 3)
+    return arguments
 
 
 @contextmanager
@@ -95,12 +97,13 @@ def _measure(
     database: str, url: str, size: int, project: Path, folder: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {"database": database}
-    if not arguments.no_imports:
+    if "imports" in arguments.parts:
         figures["imports"] = _measure_imports(url, size, folder)
-    _say("  generating ...")
-    _do("empty", url=url)
-    _say(f"  generated in {_do('fill', url=url, customers=size)['seconds']:.0f} s")
-    figures["plan"] = _measure_plans(url, project, arguments.rounds)
+    if "plans" in arguments.parts:
+        _say("  generating ...")
+        _do("empty", url=url)
+        _say(f"  generated in {_do('fill', url=url, customers=size)['seconds']:.0f} s")
+        figures["plan"] = _measure_plans(url, project, arguments.rounds)
     return figures
 
 
@@ -111,8 +114,7 @@ def _measure_imports(url: str, size: int, folder: Path) -> dict[str, Any]:
     found: dict[str, dict[str, list[dict[str, Any]]]] = {
         kind: {"load": [], "load_bare": []} for kind in IMPORTED
     }
-    rounds = ("load", "load_bare") if size > 500_000 else ("load", "load_bare", "load_bare", "load")
-    for way in rounds:
+    for way in ("load", "load_bare", "load_bare", "load"):
         _do("empty", url=url)
         for kind in IMPORTED:
             done = _do(way, url=url, kind=kind, file=str(files[kind]))
@@ -184,36 +186,29 @@ def _table(size: int, figures: list[dict[str, Any]]) -> str:
 
     for one in figures:
         lines.append(one["database"])
-        plan, bare = one["plan"]["plan"], one["plan"]["plan_bare"]
-        row(
-            f"plan, {plan['candidates']:,} candidates",
-            f"{plan['seconds']:.2f} s",
-            f"{bare['seconds']:.2f} s",
-            plan["seconds"] / bare["seconds"],
-        )
-        row("peak memory of that process", f"{plan['peak_mb']} MB", f"{bare['peak_mb']} MB")
+        if "plan" in one:
+            plan, bare = one["plan"]["plan"], one["plan"]["plan_bare"]
+            times = [w["seconds"] for w in (plan, bare)]
+            name = f"plan, {plan['candidates']:,} candidates"
+            row(name, f"{times[0]:.2f} s", f"{times[1]:.2f} s", times[0] / times[1])
+            row("peak memory of that process", f"{plan['peak_mb']} MB", f"{bare['peak_mb']} MB")
         for kind, ways in one.get("imports", {}).items():
             ours, theirs = ways["load"], ways["load_bare"]
             rates = [w["rows"] / w["seconds"] for w in (ours, theirs)]
-            row(
-                f"import, {ours['rows']:,} {kind}",
-                f"{rates[0]:,.0f} /s",
-                f"{rates[1]:,.0f} /s",
-                rates[1] / rates[0],
-            )
+            name = f"import, {ours['rows']:,} {kind}"
+            row(name, f"{rates[0]:,.0f} /s", f"{rates[1]:,.0f} /s", rates[1] / rates[0])
             row("peak memory of that process", f"{ours['peak_mb']} MB", f"{theirs['peak_mb']} MB")
     return "\n".join(lines)
 
 
 def _keep(size: int, figures: list[dict[str, Any]]) -> None:
-    """Write the figures of this size into results.json; those of other sizes stay."""
+    """Put the figures into results.json; those of other sizes, databases and parts stay."""
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    kept[str(size)] = {
-        "on": time.strftime("%Y-%m-%d", time.gmtime()),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "figures": figures,
-    }
+    by_database = kept.setdefault(str(size), {})
+    machine = {"on": time.strftime("%Y-%m-%d", time.gmtime()), "cores": os.cpu_count()}
+    for one in figures:
+        database = one.pop("database")
+        by_database.setdefault(database, {}).update(one | machine | {"python": platform.python_version()})
     RESULTS.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
