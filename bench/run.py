@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ IMPORTED = ("customers", "orders")
 def main() -> None:
     """Measure one size on both databases and merge the figures into results.json."""
     arguments = _arguments()
+    # A bench that is told to stop leaves no server and no folder of gigabytes behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     size: int = arguments.size
     with _folder(arguments.folder) as folder:
         project = _project(folder)
