@@ -22,12 +22,7 @@ class Collect(BaseModel):
     as_of: datetime | None = Field(default=None, description="Act as if it were this time; empty: now")
 
 
-def may_help(_task: object, _run: object, state: object) -> bool:
-    """Say whether a retry may help: the database or the mail server was away."""
-    return isinstance(state.result(raise_on_failure=False), runs.RETRIED)  # type: ignore[attr-defined]
-
-
-@task(retries=3, retry_delay_seconds=[10, 60, 300], retry_condition_fn=may_help)
+@task(retries=3, retry_delay_seconds=[10, 60, 300], retry_condition_fn=runs.may_help)
 def take_in(params: Collect) -> runs.Account:
     """Import and settle; importing a file again changes nothing."""
     with runs.opened(PROJECT) as (engine, project):

@@ -28,12 +28,7 @@ class Deliver(BaseModel):
     as_of: datetime | None = Field(default=None, description="Act as if it were this time; empty: now")
 
 
-def may_help(_task: object, _run: object, state: object) -> bool:
-    """Say whether a retry may help: the database or the mail server was away."""
-    return isinstance(state.result(raise_on_failure=False), runs.RETRIED)  # type: ignore[attr-defined]
-
-
-@task(retries=3, retry_delay_seconds=[10, 60, 300], retry_condition_fn=may_help)
+@task(retries=3, retry_delay_seconds=[10, 60, 300], retry_condition_fn=runs.may_help)
 def hand_over(params: Deliver) -> runs.Account:
     """Hand over; a retry goes on where it stopped, and a mail cut off in the middle is not sent again."""
     with runs.opened(PROJECT) as (engine, project):

@@ -27,12 +27,7 @@ class Evaluate(BaseModel):
     dry_run: bool = Field(default=False, description="Decide, show, and keep nothing")
 
 
-def may_help(_task: object, _run: object, state: object) -> bool:
-    """Say whether a retry may help: the database or the mail server was away."""
-    return isinstance(state.result(raise_on_failure=False), runs.RETRIED)  # type: ignore[attr-defined]
-
-
-@task(retries=3, retry_delay_seconds=[10, 60, 300], retry_condition_fn=may_help)
+@task(retries=3, retry_delay_seconds=[10, 60, 300], retry_condition_fn=runs.may_help)
 def plan_campaigns(params: Evaluate) -> runs.Account:
     """Plan in one transaction; a retry after a failure finds nothing half done."""
     with runs.opened(PROJECT) as (engine, project):

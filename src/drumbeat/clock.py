@@ -133,11 +133,6 @@ def format_duration(span: timedelta) -> str:
     return f"{seconds}s"
 
 
-def local_date(instant: datetime, zone_name: str) -> date:
-    """Return the calendar date that `instant` falls on in the zone."""
-    return instant.astimezone(zone(zone_name)).date()
-
-
 def start_of_day(day: date, zone_name: str) -> datetime:
     """Return the first instant of the local day in UTC.
 

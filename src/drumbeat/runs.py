@@ -34,6 +34,11 @@ RETRIED = (StoreError, DeliveryError)
 """What may be gone a minute later: the database or the mail server was away. The rest needs a person."""
 
 
+def may_help(_task: object, _run: object, state: Any) -> bool:
+    """Say whether a retry of a flow's task may help: its `retry_condition_fn`. `state`: Prefect's, that failed."""
+    return isinstance(state.result(raise_on_failure=False), RETRIED)
+
+
 @dataclass(frozen=True)
 class Account:
     """What a run did. `figures` is what `drumbeat run --json` prints, `rows` the same for people."""

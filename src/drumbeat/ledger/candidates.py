@@ -15,6 +15,9 @@ from drumbeat.store.tables import customers
 from drumbeat.store.types import UtcDateTime
 from drumbeat.triggers import Moment
 
+STEP = "mail"
+"""The only step of a campaign that is not a journey."""
+
 
 def moment_of(connection: Connection, project: Project, as_of: datetime) -> Moment:
     """Return the moment to evaluate triggers at: `as_of` and every zone that customers live in."""

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 
 from drumbeat.errors import UsageError
-from drumbeat.ledger.candidates import moment_of
+from drumbeat.ledger.candidates import STEP, moment_of
 from drumbeat.outbox.batch import Item
 from drumbeat.outbox.letters import Letter, Letters
 from drumbeat.project.load import LoadedCampaign, Project
@@ -66,7 +66,7 @@ def _item(campaign: LoadedCampaign, row: Any, subject: Subject) -> Item:
         message_id=NOBODYS_MESSAGE,
         attempts=0,
         campaign=campaign.name,
-        step="mail",
+        step=STEP,
         sender=campaign.sender,
         kind=settings.kind,
         topic=settings.topic,

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy import Text as SqlText
 
 from drumbeat.clock import zone_or
-from drumbeat.ledger.candidates import candidates
+from drumbeat.ledger.candidates import STEP, candidates
 from drumbeat.ledger.cap import CapRule, used_by
 from drumbeat.ledger.states import Reason, State
 from drumbeat.ledger.windows import Hours, next_open
@@ -30,9 +30,6 @@ from drumbeat.project.load import LoadedCampaign, Project
 from drumbeat.store.tables import messages
 from drumbeat.store.types import UtcDateTime
 from drumbeat.triggers import Moment
-
-STEP = "mail"
-"""The only step of a campaign that is not a journey."""
 
 
 def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Select[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
@@ -30,18 +30,16 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalErr
 from drumbeat.errors import ProjectError
 from drumbeat.ingest import people
 from drumbeat.issues import Issue, Place
-from drumbeat.ledger.candidates import moment_of
+from drumbeat.ledger.candidates import STEP, moment_of
 from drumbeat.ledger.cap import lock_sender
 from drumbeat.ledger.states import Reason, State
-from drumbeat.planning.decisions import STEP, decisions
+from drumbeat.planning.decisions import decisions
 from drumbeat.project.load import LoadedCampaign, Project
 from drumbeat.store.dialect.insert import insert as upsert
 from drumbeat.store.engine import writing
 from drumbeat.store.tables import customers, messages, outbox, runs
 from drumbeat.store.types import UtcDateTime
 from drumbeat.triggers import Moment
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
