@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from drumbeat.delivery import Answer, Mail, Outcome
+from drumbeat.delivery import Answer, Begin, Done, Mail, Outcome
 from drumbeat.errors import DeliveryError
 
 __all__ = ["RecordingBackend"]
@@ -16,7 +16,7 @@ class RecordingBackend:
     """A backend that accepts every mail and keeps it in `accepted`, unless told otherwise.
 
     `script`: answers given one after the other, then everything is accepted. `by_address`: the answer for
-    an address, always. REFUSED and DEFERRED come before `before_content`, as at RCPT; with
+    an address, always. REFUSED and DEFERRED come before `begin`, as at RCPT; with
     `late=True` after it, as at the final dot. UNCERTAIN always comes after it. `unusable`: the text of a
     DeliveryError that `open` raises. `unusable_after`: after how many hand-overs it is raised. `before_each`
     is called before anything else at each hand-over.
@@ -31,6 +31,7 @@ class RecordingBackend:
     accepted: list[Mail] = field(default_factory=list)
     tried: list[Mail] = field(default_factory=list)
     name: str = "recording"
+    eight_bit: bool = False
     is_open: bool = False
 
     def __post_init__(self) -> None:
@@ -46,16 +47,20 @@ class RecordingBackend:
         self._check()
         self.is_open = True
 
-    def hand_over(self, mail: Mail, before_content: Callable[[], bool]) -> Answer:
-        """Play the script for one mail."""
-        self._check()
+    def hand_over(self, parcels: Sequence[Mail], begin: Begin, done: Done) -> None:
+        """Play the script, one mail after the other."""
+        for mail in parcels:
+            self._check()
+            done(mail, self._one(mail, begin))
+
+    def _one(self, mail: Mail, begin: Begin) -> Answer:
         self.tried.append(mail)
         if self.before_each is not None:
             self.before_each(mail)
         outcome = self.by_address.get(mail.envelope_to) or next(self._script, Outcome.ACCEPTED)
         if outcome in (Outcome.REFUSED, Outcome.DEFERRED) and not self.late:
             return Answer(outcome, f"{outcome} by the script")
-        if not before_content():
+        if not begin(mail):
             return Answer(Outcome.WITHDRAWN, "withdrawn")
         if outcome is Outcome.ACCEPTED:
             self.accepted.append(mail)

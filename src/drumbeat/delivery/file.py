@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from drumbeat.delivery import Answer, Mail, Outcome
+from drumbeat.delivery import Answer, Begin, Done, Mail, Outcome
 from drumbeat.errors import DeliveryError
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
@@ -22,6 +22,7 @@ class FileBackend:
     """Writes each mail as one file into `folder/new`."""
 
     name = "file"
+    eight_bit = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,8 +39,12 @@ class FileBackend:
                 f"cannot write to the mail folder {self._folder}; check delivery.file.folder and its rights"
             )
 
-    def hand_over(self, mail: Mail, before_content: Callable[[], bool]) -> Answer:
-        """Write the mail, and after `before_content` make it appear in `new`. Raises DeliveryError."""
+    def hand_over(self, parcels: Sequence[Mail], begin: Begin, done: Done) -> None:
+        """Write each mail, and after `begin` make it appear in `new`. Raises DeliveryError."""
+        for mail in parcels:
+            done(mail, self._one(mail, begin))
+
+    def _one(self, mail: Mail, begin: Begin) -> Answer:
         name = _file_name(mail.key)
         draft, finished = self._folder / "tmp" / name, self._folder / "new" / name
         try:
@@ -47,7 +52,7 @@ class FileBackend:
         except OSError as error:
             raise self._unusable(error) from None
         try:
-            go = before_content()
+            go = begin(mail)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise

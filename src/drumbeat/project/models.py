@@ -6,9 +6,7 @@ from datetime import time, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -18,12 +16,7 @@ from pydantic import (
 
 from drumbeat.clock import zone
 from drumbeat.errors import UsageError
-from drumbeat.triggers import Duration
-
-NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-"""A name in YAML: small letters, digits and underscores."""
+from drumbeat.settings import Duration, Model, Name
 
 
 def _time_zone(value: Any) -> str:
@@ -52,12 +45,6 @@ ClockTime = Annotated[
     BeforeValidator(_clock_time),
     WithJsonSchema({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$"}),
 ]
-
-
-class Model(BaseModel):
-    """Base of all: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Sender(Model):

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from drumbeat.document import Document, Loc
 from drumbeat.issues import Issue, nearest
 from drumbeat.project.faults import issues_of
-from drumbeat.project.models import NAME_PATTERN, ProjectConfig
+from drumbeat.project.models import ProjectConfig
 from drumbeat.segments.grammar import EVERYONE, Segment
+from drumbeat.settings import NAME_PATTERN
 from drumbeat.triggers import Trigger
 
 

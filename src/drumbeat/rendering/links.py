@@ -24,6 +24,8 @@ from drumbeat.errors import InputError, UsageError
 
 MAC_BYTES = 16
 SHORTEST_KEY = 16
+MAIL_TOKEN = 26
+"""Characters of a mail token."""
 _HEAD = 10
 _KINDS = "cou"
 
@@ -85,6 +87,28 @@ class Links:
         url = payload[_HEAD:].decode("utf-8") if kind == "c" else None
         return Token(kind, int.from_bytes(payload[2:_HEAD], "big"), url)
 
+    def mail_token(self, message_id: int) -> str:
+        """Return a token of 26 small letters and digits that names a message, for return paths and providers.
+
+        It stands in the local part of addresses, which some systems write in other letters: base32 in small
+        letters of the message id (6 bytes) and a MAC (10 bytes).
+        """
+        payload = message_id.to_bytes(6, "big")
+        return base64.b32encode(payload + _mail_mac(self._keys[0], payload)).rstrip(b"=").decode().lower()
+
+    def read_mail_token(self, token: str) -> int | None:
+        """Return the message that a mail token names; None where it was not made here."""
+        if len(token) != MAIL_TOKEN or not token.isascii():
+            return None
+        try:
+            raw = base64.b32decode(token.upper() + "=" * (-len(token) % 8))
+        except (binascii.Error, ValueError):
+            return None
+        payload, mac = raw[:6], raw[6:]
+        if any(compare_digest(_mail_mac(key, payload), mac) for key in self._keys):
+            return int.from_bytes(payload, "big")
+        return None
+
     def _token(self, kind: str, message_id: int, url: str = "") -> str:
         payload = kind.encode() + self._ids[0] + message_id.to_bytes(8, "big") + url.encode("utf-8")
         return base64.urlsafe_b64encode(payload + _mac(self._keys[0], payload)).rstrip(b"=").decode()
@@ -92,6 +116,10 @@ class Links:
 
 def _mac(key: bytes, payload: bytes) -> bytes:
     return blake2b(payload, key=key, digest_size=MAC_BYTES, person=b"drumbeat." + payload[:1]).digest()
+
+
+def _mail_mac(key: bytes, payload: bytes) -> bytes:
+    return blake2b(payload, key=key, digest_size=10, person=b"drumbeat.mail").digest()
 
 
 def _decoded(token: str) -> bytes | None:

@@ -13,10 +13,13 @@ from enum import StrEnum
 class Kind(StrEnum):
     """What happened to a message after it was handed over."""
 
+    QUEUED = "queued"
+    SENT = "sent"
     DELIVERED = "delivered"
     DEFERRED = "deferred"
     REJECTED = "rejected"
     BOUNCED = "bounced"
+    FAILED = "failed"
     AUTORESPONDED = "autoresponded"
     OPENED = "opened"
     CLICKED = "clicked"
@@ -27,10 +30,13 @@ class Kind(StrEnum):
 
 
 MEANING: Mapping[Kind, str] = {
+    Kind.QUEUED: "the provider took the mail and will send it",
+    Kind.SENT: "the provider sent the mail on; what the reader's mail server said is not known yet",
     Kind.DELIVERED: "the reader's mail server took the mail; it may still end in the junk folder",
     Kind.DEFERRED: "the reader's mail server asked to wait; the provider goes on trying",
     Kind.REJECTED: "the provider took the mail and then chose not to send it on",
-    Kind.BOUNCED: "the reader's mail server refused the mail for good; the address is taken for dead",
+    Kind.BOUNCED: "the reader's mail server refused the mail; a hard bounce says that the address is dead",
+    Kind.FAILED: "the provider could not send the mail, for a reason of ours or its own",
     Kind.AUTORESPONDED: "a machine answered for the reader, such as an out-of-office note",
     Kind.OPENED: "the mail's pictures were fetched, by the reader or by a machine on the way",
     Kind.CLICKED: "a link of the mail was followed, by the reader or by a machine on the way",

@@ -14,14 +14,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict
 
-from drumbeat.clock import format_duration, parse_duration
-from drumbeat.errors import UsageError
 from drumbeat.lazy import lazy_module
+from drumbeat.settings import Duration
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -55,30 +54,6 @@ __all__ = [
 
 COLUMNS = ("customer_id", "occasion", "subject_id", "due_at", "expires_at")
 """The columns of every trigger's SELECT, in order: BIGINT, TEXT, BIGINT or NULL, instant, instant or NULL."""
-
-
-def _duration(value: Any) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, str):
-        try:
-            return parse_duration(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-    raise ValueError(
-        f"cannot read {value!r} as a duration; expected a number with s, m, h, d or w, such as 4h"
-    )
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    PlainSerializer(format_duration),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^(\s*\d+\s*[smhdw])+\s*$", "examples": ["30m", "4h", "3d", "2w"]}
-    ),
-]
-"""A span of time as a marketer writes it: `30m`, `4h`, `3d`, `1d12h`. A day is 24 hours."""
 
 
 @dataclass(frozen=True)
