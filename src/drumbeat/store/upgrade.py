@@ -14,7 +14,7 @@ from sqlalchemy import Engine, inspect, text
 from drumbeat.errors import StoreError
 from drumbeat.store.engine import reading, writing
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision of the tables, oldest first; the last one is what this program needs."""
 
 HEAD = REVISIONS[-1]
