@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -42,6 +43,39 @@ Duration = Annotated[
     ),
 ]
 """A span of time as a marketer writes it: `30m`, `4h`, `3d`, `1d12h`. A day is 24 hours."""
+
+
+_RATE = re.compile(r"(\d{1,9})\s*/\s*(s|m|h|d)")
+_SPANS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+
+
+def _rate(value: Any) -> str:
+    found = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or int(found.group(1)) == 0:
+        raise ValueError(
+            f"cannot read {value!r} as a rate; expected for example 10/s, 100/m, 2000/h or 50000/d"
+        )
+    return str(value).strip()
+
+
+Rate = Annotated[
+    str,
+    BeforeValidator(_rate),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*/\s*[smhd]\s*$", "examples": ["100/m"]}),
+]
+"""So many messages in a span: `10/s`, `100/m`, `2000/h`, `50000/d`."""
+
+
+def interval(rate: str) -> timedelta:
+    """Return the time between two messages at a checked Rate."""
+    found = _RATE.fullmatch(rate)
+    assert found is not None  # noqa: S101 - a Rate was checked when it was read
+    return _SPANS[found.group(2)] / int(found.group(1))
 
 
 class Model(BaseModel):

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from drumbeat.ledger.cap import CapRule
-from drumbeat.ledger.handover import begin
+from drumbeat.ledger import handover
+from drumbeat.ledger.handover import Wanted
 from drumbeat.ledger.states import Reason, State
 from drumbeat.planning.plan import plan
 from drumbeat.store.engine import reading, writing
@@ -37,6 +38,11 @@ def planned(store, people, shop, now):
             return list(connection.execute(ids).scalars())
 
     return make
+
+
+def begin(store, message, *, worker, at, rule):
+    """Begin one message; return why it may not go."""
+    return handover.begin(store, [Wanted(message, "shop")], worker=worker, at=at, rules=[rule])[message]
 
 
 def state_of(store, message_id):

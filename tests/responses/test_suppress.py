@@ -23,7 +23,9 @@ def refusal(message_id, at):
 
 def kept_away(scene, customer, *, marketing=True, topic="offers"):
     with reading(scene.engine) as connection:
-        question = select(unreachable(marketing=marketing, topic=topic)).where(customers.c.id == customer)
+        question = select(unreachable(marketing=marketing, topic=topic, at=scene.at(1))).where(
+            customers.c.id == customer
+        )
         return connection.execute(question).scalar_one()
 
 

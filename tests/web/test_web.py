@@ -28,7 +28,9 @@ def responses_of(scene):
 
 def suppressed(scene, reader):
     with reading(scene.engine) as connection:
-        question = select(unreachable(marketing=True, topic="offers")).where(customers.c.id == reader)
+        question = select(unreachable(marketing=True, topic="offers", at=scene.at(1))).where(
+            customers.c.id == reader
+        )
         return connection.execute(question).scalar_one() == "suppressed"
 
 

@@ -59,7 +59,7 @@ def command(project_dir: Path | None, host: str, port: int, as_of: str | None) -
         folder=project.root / ".drumbeat",
         brand=config.senders[config.default_sender].name,
         language=config.language,
-        topics=tuple(config.topics.values()),
+        topics=tuple(topic.text for topic in config.topics.values()),
     )
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="on")

@@ -48,7 +48,12 @@ def candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> Se
             _typed(occasion.c.subject_id, BigInteger()).label("subject_id"),
             occasion.c.due_at,
             expires_at.label("expires_at"),
-            unreachable(marketing=campaign.settings.is_marketing, topic=topic).label("refusal"),
+            unreachable(
+                marketing=campaign.settings.is_marketing,
+                topic=topic,
+                channel=campaign.settings.message.channel,
+                at=moment.as_of,
+            ).label("refusal"),
         )
         .join(customers, customers.c.id == occasion.c.customer_id)
         .where(

@@ -1,34 +1,61 @@
-"""Who may be mailed: address, suppression and consent, judged in one place for planning and for hand-over."""
+"""Who may be written to: address, suppression, pause and consent, judged in one place for planning and hand-over."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, case, exists, literal, null, or_, select
 
 from drumbeat.ledger.states import Reason
-from drumbeat.store.tables import consents, customers, suppressions
+from drumbeat.store.dialect.words import domain_of
+from drumbeat.store.tables import consents, customers, preferences, suppressions
 
-DEAD_ADDRESS = ("bounced", "complained")
-"""Suppressions that stop service mail too: the address is dead, or its owner calls our mail spam."""
+DEAD_ADDRESS = ("bounced", "complained", "erased")
+"""Suppressions that stop service messages too: the address is dead, its owner calls us spam, or was erased."""
+
+MAIL, SMS, TELEGRAM, WEBHOOK, TASK = CHANNELS = ("mail", "sms", "telegram", "webhook", "task")
+"""Every way to reach somebody."""
 
 
-def unreachable(*, marketing: bool, topic: str | ColumnElement[str]) -> ColumnElement[Any]:
-    """Return an expression over `customers`: why this customer may not be mailed, NULL where they may.
+def address_key(channel: str) -> ColumnElement[Any]:
+    """Return an expression over `customers`: the address in the channel, as suppressions name it; NULL without.
 
-    Marketing mail needs a granted consent to its topic, and no suppression of the address for the topic
-    or for all topics. Service mail is stopped only by suppressions that say the address is dead.
+    A webhook and a task go to our own systems and people: they need no address of the customer.
     """
+    keys: Mapping[str, ColumnElement[Any]] = {
+        MAIL: customers.c.email_key,
+        SMS: literal("tel:", Text) + customers.c.phone,
+        TELEGRAM: literal("tg:", Text) + customers.c.telegram_id,
+    }
+    return keys.get(channel, literal("", Text))
+
+
+def unreachable(
+    *, marketing: bool, topic: str | ColumnElement[str], at: datetime, channel: str = MAIL
+) -> ColumnElement[Any]:
+    """Return an expression over `customers`: why this customer may not be written to at `at`, NULL where they may.
+
+    Marketing needs a granted consent to its topic, no suppression of the address (or its whole domain) for the
+    topic or for all topics, and no pause that the reader chose. Service messages are stopped only by
+    suppressions that say the address is dead.
+    """
+    key = address_key(channel)
+    # A domain's suppression stands under `@example.com`: both are looked up in the one index.
+    named = suppressions.c.email_key == key
+    if channel == MAIL:
+        named = suppressions.c.email_key.in_([key, literal("@", Text) + domain_of(key)])
     suppressed = exists(
         select(literal(1)).where(
-            suppressions.c.email_key == customers.c.email_key,
+            named,
             or_(suppressions.c.topic == "", suppressions.c.topic == topic)
             if marketing
             else suppressions.c.reason.in_(DEAD_ADDRESS),
         )
     )
     refused: list[tuple[ColumnElement[bool], Any]] = [
-        (customers.c.email_key.is_(None), literal(Reason.NO_ADDRESS, Text)),
+        (key.is_(None), literal(Reason.NO_ADDRESS, Text)),
         (suppressed, literal(Reason.SUPPRESSED, Text)),
     ]
     if marketing:
@@ -37,5 +64,13 @@ def unreachable(*, marketing: bool, topic: str | ColumnElement[str]) -> ColumnEl
                 consents.c.customer_id == customers.c.id, consents.c.topic == topic, consents.c.granted
             )
         )
-        refused.append((~consented, literal(Reason.NO_CONSENT, Text)))
+        paused = exists(
+            select(literal(1)).where(
+                preferences.c.email_key == customers.c.email_key, preferences.c.paused_until > at
+            )
+        )
+        refused += [
+            (~consented, literal(Reason.NO_CONSENT, Text)),
+            (paused, literal(Reason.PAUSED, Text)),
+        ]
     return case(*refused, else_=null())

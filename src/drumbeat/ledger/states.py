@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import BigInteger, Connection, Text, and_, delete, insert, or_, update
 
+from drumbeat.store.dialect.rows import rows
 from drumbeat.store.tables import message_events, messages, outbox
 
 
 class State(StrEnum):
-    """Where a message stands. `final` states never change again."""
+    """Where a message stands. A `final` one has left the outbox."""
 
     DEFERRED = "deferred"  # kept back by the cap; each plan looks at it again until it expires
     PLANNED = "planned"  # in the outbox
@@ -27,8 +29,8 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Say whether no move leads out of this state."""
-        return not MOVES[self]
+        """Say whether the message has left the outbox: only evidence changes an UNCERTAIN one, nothing the rest."""
+        return self not in (State.DEFERRED, State.PLANNED, State.HANDING_OVER)
 
 
 MOVES: Mapping[State, frozenset[State]] = {
@@ -36,13 +38,17 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.HANDING_OVER, State.REFUSED, State.FAILED, State.SKIPPED, State.EXPIRED}),
     State.HANDING_OVER: frozenset({State.SENT, State.UNCERTAIN, State.REFUSED, State.PLANNED, State.FAILED}),
     State.SENT: frozenset(),
-    State.UNCERTAIN: frozenset(),
+    State.UNCERTAIN: frozenset({State.SENT, State.REFUSED, State.PLANNED, State.FAILED}),
     State.REFUSED: frozenset(),
     State.FAILED: frozenset(),
     State.SKIPPED: frozenset(),
     State.EXPIRED: frozenset(),
 }
-"""From each state, where a message may go. HANDING_OVER -> PLANNED is a retry after a temporary refusal."""
+"""From each state, where a message may go.
+
+HANDING_OVER -> PLANNED is a retry after a temporary refusal, or a message whose content never left. Out of
+UNCERTAIN leads only evidence of what happened: the dead worker's own journal, or the provider's word.
+"""
 
 
 class Reason(StrEnum):
@@ -52,6 +58,7 @@ class Reason(StrEnum):
     NO_CONSENT = "no_consent"
     SUPPRESSED = "suppressed"
     CAPPED = "capped"
+    PAUSED = "paused"
     DUPLICATE_PERSON = "duplicate_person"
     NO_LONGER_ELIGIBLE = "no_longer_eligible"
     CAMPAIGN_GONE = "campaign_gone"
@@ -92,3 +99,73 @@ def move(
     if to.final:
         connection.execute(delete(outbox).where(outbox.c.message_id == message_id))
     return True
+
+
+class Move(NamedTuple):
+    """One message's move. `values`: further columns of `messages` to set, the same ones in all moves of a call."""
+
+    message_id: int
+    to: State
+    at: datetime
+    reason: str | None = None
+    detail: str | None = None
+    values: Mapping[str, Any] = {}
+
+
+def move_many(connection: Connection, moves: Sequence[Move], *, where: Iterable[Any] = ()) -> set[int]:
+    """Make many moves in three statements; return the messages that moved. Else as `move`."""
+    if not moves:
+        return set()
+    names = list(moves[0].values)
+    columns = {"message_id": BigInteger(), "to": Text(), "reason": Text()}
+    columns |= {f"new_{name}": messages.c[name].type for name in names}
+    given = rows(
+        "moves",
+        columns,
+        [(m.message_id, str(m.to), m.reason, *(m.values[name] for name in names)) for m in moves],
+    )
+    by_target: dict[frozenset[State], list[str]] = defaultdict(list)
+    for to in sorted({m.to for m in moves}):
+        by_target[frozenset(s for s, targets in MOVES.items() if to in targets)].append(to)
+    legal = or_(
+        *(
+            and_(given.c.to.in_(targets), messages.c.state.in_(sorted(sources)))
+            for sources, targets in by_target.items()
+        )
+    )
+    changed = (
+        update(messages)
+        .values(
+            {"state": given.c.to, "reason": given.c.reason} | {name: given.c[f"new_{name}"] for name in names}
+        )
+        .where(messages.c.id == given.c.message_id, legal, *where)
+        .returning(messages.c.id)
+    )
+    moved = set(connection.execute(changed).scalars())
+    if not moved:
+        return moved
+    connection.execute(
+        insert(message_events),
+        [
+            {"message_id": m.message_id, "at": m.at, "state": str(m.to), "detail": m.detail or m.reason}
+            for m in moves
+            if m.message_id in moved
+        ],
+    )
+    done = [m.message_id for m in moves if m.message_id in moved and m.to.final]
+    if done:
+        connection.execute(delete(outbox).where(outbox.c.message_id.in_(done)))
+    return moved
+
+
+def resolve(connection: Connection, message_ids: Iterable[int], *, at: datetime, detail: str) -> set[int]:
+    """Call UNCERTAIN messages SENT on the receiving side's word; return which changed.
+
+    `at`: when the word came. `sent_at` stays: it is the latest moment they can have been sent at.
+    """
+    ids = list(message_ids)
+    return move_many(
+        connection,
+        [Move(i, State.SENT, at, detail=detail) for i in ids],
+        where=(messages.c.state == State.UNCERTAIN,),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -23,7 +24,7 @@ from sqlalchemy import Text as SqlText
 
 from drumbeat.clock import zone_or
 from drumbeat.ledger.candidates import STEP, candidates
-from drumbeat.ledger.cap import CapRule, used_by
+from drumbeat.ledger.cap import CapRule, chosen_by, rules_of, used_by
 from drumbeat.ledger.states import Reason, State
 from drumbeat.ledger.windows import Hours, next_open
 from drumbeat.project.load import LoadedCampaign, Project
@@ -38,12 +39,14 @@ def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Sel
     Columns: customer_id, occasion, subject_id, send_at, expires_at, state, reason. Candidates whose
     occasion stands in the ledger are left out, but for those the cap deferred: they are judged again.
     """
-    rule = CapRule(project.config.cap.messages, project.config.cap.per)
+    rules = applicable(project, campaign)
     open_ones = _open_candidates(project, campaign, moment)
-    ranked = _ranked(
-        open_ones,
-        (lambda person: used_by(rule, campaign.sender, moment.as_of, person)) if campaign.obeys_cap else None,
-    )
+    looked_up: dict[str, Callable[[ColumnElement[int]], ColumnElement[Any]]] = {
+        f"used_{n}": partial(used_by, rule, campaign.sender, moment.as_of) for n, rule in enumerate(rules)
+    }
+    if rules:
+        looked_up["chosen"] = chosen_by
+    ranked = _ranked(open_ones, looked_up)
     columns = ranked.c
     state: ColumnElement[Any] = case(
         (columns.refusal.is_not(None), literal(State.SKIPPED, SqlText)), else_=literal(State.PLANNED, SqlText)
@@ -51,15 +54,29 @@ def decisions(project: Project, campaign: LoadedCampaign, moment: Moment) -> Sel
     reason: ColumnElement[Any] = columns.refusal
     expires_at: ColumnElement[Any] = columns.expires_at
     statement = select(columns.customer_id, columns.occasion, columns.subject_id, columns.send_at)
-    if campaign.obeys_cap:
+    if rules:
         place = columns.place if campaign.counts_toward_cap else literal(1)
-        capped = columns.refusal.is_(None) & (columns.used + place > rule.messages)
+        over = [columns[f"used_{n}"] + place > rule.messages for n, rule in enumerate(rules)]
+        # The reader's own choice counts as the cap over all channels does.
+        over.append(columns.used_0 + place > func.coalesce(columns.chosen, rules[0].messages))
+        capped = columns.refusal.is_(None) & or_(*over)
         state = case((capped, literal(_when_capped(campaign), SqlText)), else_=state)
         reason = case((capped, literal(Reason.CAPPED, SqlText)), else_=reason)
         expires_at = _deferred_until(campaign, capped, columns.expires_at, moment)
     return statement.add_columns(
         expires_at.label("expires_at"), state.label("state"), reason.label("reason")
     ).where(literal(True))
+
+
+def applicable(project: Project, campaign: LoadedCampaign) -> tuple[CapRule, ...]:
+    """Return the rules that may keep the campaign's messages away: over all channels first, then its own's."""
+    if not campaign.obeys_cap:
+        return ()
+    return tuple(
+        rule
+        for rule in rules_of(project.config.cap)
+        if rule.channel in (None, campaign.settings.message.channel)
+    )
 
 
 def _open_candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> CTE:
@@ -95,8 +112,10 @@ def _open_candidates(project: Project, campaign: LoadedCampaign, moment: Moment)
     )
 
 
-def _ranked(open_ones: CTE, used: Callable[[ColumnElement[int]], ColumnElement[int]] | None) -> CTE:
-    """The open candidates with their place in the queue of each person's mails, and the places `used` before.
+def _ranked(
+    open_ones: CTE, looked_up: Mapping[str, Callable[[ColumnElement[int]], ColumnElement[Any]]]
+) -> CTE:
+    """The open candidates with their place in the queue of each person's mails, and what is looked up of each person.
 
     Two customer rows of one person with the same occasion (a newsletter, say) are one reader: the second
     is refused as `duplicate_person`. Two carts or coupons are two occasions: these hold the subject's name.
@@ -126,11 +145,13 @@ def _ranked(open_ones: CTE, used: Callable[[ColumnElement[int]], ColumnElement[i
         order_by=[judged.c.due_at, judged.c.occasion, judged.c.customer_id],
     )
     ranked = select(judged, place.label("place"))
-    if used is not None:
-        # A column beside a window function: databases evaluate it once, however often it is asked for.
-        ranked = ranked.add_columns(
-            case((judged.c.refusal.is_(None), used(judged.c.person_id))).label("used")
+    # Columns beside a window function: databases evaluate them once, however often they are asked for.
+    ranked = ranked.add_columns(
+        *(
+            case((judged.c.refusal.is_(None), look(judged.c.person_id))).label(name)
+            for name, look in looked_up.items()
         )
+    )
     return ranked.cte("ranked")
 
 

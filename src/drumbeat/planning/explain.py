@@ -24,9 +24,10 @@ from drumbeat.store.tables import customers, message_events, messages, responses
 from drumbeat.triggers import Finding, Moment
 
 REFUSALS = {
-    "no_address": "the customer has no usable e-mail address",
-    "suppressed": "the address is suppressed (unsubscribed, bounced, complained or by hand)",
+    "no_address": "the customer has no address in the campaign's channel",
+    "suppressed": "the address, or its whole domain, is suppressed (unsubscribed, bounced, complained, erased or by hand)",
     "no_consent": "the customer has not consented to the topic",
+    "paused": "the reader asked for a pause",
     "capped": "the cap leaves no place",
     "duplicate_person": "another customer row of the same person gets it",
     "too_late": "its time was over before it could go out",
@@ -160,9 +161,14 @@ def _explain_one(
         select(decided.c.occasion, decided.c.state, decided.c.reason).where(decided.c.customer_id == who.id)
     ).all()
     refusal = connection.execute(
-        select(unreachable(marketing=settings.is_marketing, topic=settings.topic)).where(
-            customers.c.id == who.id
-        )
+        select(
+            unreachable(
+                marketing=settings.is_marketing,
+                topic=settings.topic,
+                channel=settings.message.channel,
+                at=moment.as_of,
+            )
+        ).where(customers.c.id == who.id)
     ).scalar()
     holders = _cap_holders(connection, project, campaign, who, moment.as_of)
     opens = next_open(

@@ -211,6 +211,7 @@ def _plan_campaign(
         "run_id": literal(run_id, Integer),
         "campaign": literal(campaign.name, Text),
         "step": literal(STEP, Text),
+        "channel": literal(settings.message.channel, Text),
         "sender": literal(campaign.sender, Text),
         "kind": literal(settings.kind, Text),
         "topic": literal(settings.topic, Text),

@@ -16,7 +16,11 @@ from pydantic import (
 
 from drumbeat.clock import zone
 from drumbeat.errors import UsageError
+from drumbeat.project.limits import ChannelCap, Limits, WarmUp
 from drumbeat.settings import Duration, Model, Name
+
+Channel = Literal["mail", "sms", "telegram", "webhook", "task"]
+"""Every way to reach somebody."""
 
 
 def _time_zone(value: Any) -> str:
@@ -54,6 +58,7 @@ class Sender(Model):
     address: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", description="The From address")
     reply_to: str | None = None
     postal_address: str = Field(min_length=1, description="Stands in every mail's footer, as CAN-SPAM asks")
+    warm_up: WarmUp | None = Field(None, description="For a sender that mailbox providers do not know yet")
 
 
 class Cap(Model):
@@ -61,6 +66,10 @@ class Cap(Model):
 
     messages: int = Field(4, ge=1)
     per: Duration = Field(default="168h", validate_default=True)
+    channels: dict[Channel, ChannelCap] = Field(
+        default_factory=dict,
+        description="Caps of single channels; the cap above counts all channels together",
+    )
 
     @field_validator("per")
     @classmethod
@@ -96,8 +105,22 @@ class Delivery(Model):
     backend: Literal["smtp", "file", "console"] = "file"
     smtp: Smtp = Smtp()
     file: MailFolder = MailFolder()
+    limits: Limits = Limits()
     lease: Duration = Field(default="10m", validate_default=True)
     attempts: int = Field(8, ge=1, description="Give a mail up after this many temporary refusals")
+
+
+class Topic(Model):
+    """What readers consent to, in their words, and the channel it reaches them by."""
+
+    text: str = Field(min_length=1)
+    channel: Channel = "mail"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_words(cls, value: Any) -> Any:
+        """Let `offers: Reminders and offers` mean a topic of mails."""
+        return {"text": value} if isinstance(value, str) else value
 
 
 class Tracking(Model):
@@ -125,7 +148,7 @@ class ProjectConfig(Model):
     database: str | None = Field(None, description="Database URL; DRUMBEAT_DATABASE_URL wins")
     senders: dict[Name, Sender] = Field(min_length=1)
     cap: Cap = Cap()
-    topics: dict[Name, str] = Field(min_length=1, description="What readers consent to, topic by topic")
+    topics: dict[Name, Topic] = Field(min_length=1, description="What readers consent to, topic by topic")
     delivery: Delivery = Delivery()
     tracking: Tracking = Tracking()
     imports: tuple[ImportSource, ...] = ()
@@ -137,9 +160,10 @@ class ProjectConfig(Model):
 
 
 class Message(Model):
-    """What is sent."""
+    """What is sent, and how."""
 
     template: Name
+    channel: Channel = "mail"
 
 
 class Window(Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, func, literal
+from sqlalchemy import Boolean, ColumnElement, Text, func, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -35,3 +35,22 @@ def _postgresql(element: _Contains, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_Contains, "sqlite")
 def _sqlite(element: _Contains, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(instr({compiler.process(element.clauses, **kw)}) > 0)"
+
+
+class domain_of(FunctionElement[str]):  # noqa: N801 - reads as an SQL function
+    """`domain_of(column)`: what stands behind the address's @; NULL where the column is."""
+
+    name = "domain_of"
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(domain_of)
+def _domain_postgresql(element: domain_of, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"split_part({compiler.process(element.clauses, **kw)}, '@', 2)"
+
+
+@compiles(domain_of, "sqlite")
+def _domain_sqlite(element: domain_of, compiler: SQLCompiler, **kw: Any) -> str:
+    address = compiler.process(element.clauses, **kw)
+    return f"substr({address}, instr({address}, '@') + 1)"
