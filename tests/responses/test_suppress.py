@@ -144,6 +144,8 @@ def test_a_mail_that_was_planned_before_the_unsubscribe_is_not_handed_over(scene
         )
         unsubscribe(connection, [refusal(earlier, scene.at(1))], source="link")
     rule = CapRule(4, scene.at(168) - scene.at(0))
-    assert handover.begin(scene.engine, waiting, worker="w", at=scene.at(2), rule=rule) is Reason.SUPPRESSED
+    wanted = handover.Wanted(waiting, "shop")
+    begun = handover.begin(scene.engine, [wanted], worker="w", at=scene.at(2), rules=[rule])
+    assert begun == {waiting: Reason.SUPPRESSED}
     (row,) = [row for row in scene.rows("messages") if row.id == waiting]
     assert (row.state, row.reason) == ("skipped", "suppressed")
