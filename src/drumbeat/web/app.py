@@ -22,13 +22,13 @@ from sqlalchemy import Engine, select
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.responses import Response as Answer
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from drumbeat.clock import Clock
-from drumbeat.errors import InputError, StoreError
+from drumbeat.errors import StoreError
 from drumbeat.rendering.links import Links, Token
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.machines import judge
@@ -37,28 +37,20 @@ from drumbeat.store.engine import reading
 from drumbeat.store.tables import responses
 from drumbeat.web.headers import SecurityHeaders, read_body
 from drumbeat.web.pages import Pages
-from drumbeat.web.spill import Spill
-from drumbeat.web.writer import Kept, Writer
+from drumbeat.web.site import PATIENCE_S, MoreRoutes, Site
+from drumbeat.web.writer import Kept
 
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
 """A transparent GIF of one pixel."""
 
-PATIENCE_S = 2.0
-"""A reader waits no longer than this for the database; then the hit is spilled."""
-
 MAX_AGENT = 300
 """Characters of a User-Agent that are kept. Addresses of readers (IP) are not kept at all."""
 
 
-class Site:
-    """The handlers and what they share."""
-
-    def __init__(self, engine: Engine, links: Links, clock: Clock, folder: Path, pages: Pages) -> None:
-        self.engine, self.links, self.clock, self.pages = engine, links, clock, pages
-        self.spill = Spill(folder / "spill")
-        self.writer = Writer(engine, self.spill)
+class _Handlers(Site):
+    """The handlers of the addresses above."""
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -71,32 +63,32 @@ class Site:
 
     async def opened(self, request: Request) -> Answer:
         """Note an open and answer with the pixel."""
-        token = self._token(request, "o")
-        await self._keep(self._hit(request, token, Kind.OPENED))
+        token = self.token(request, "o")
+        await self.keep(self._hit(request, token, Kind.OPENED))
         return Answer(PIXEL, media_type="image/gif")
 
     async def clicked(self, request: Request) -> Answer:
         """Note a click and lead on, but only to the target that we signed."""
-        token = self._token(request, "c")
+        token = self.token(request, "c")
         # Signed targets are checked once more: a template's own `javascript:` link must not run from here.
         if token.url is None or urlsplit(token.url).scheme not in ("http", "https"):
             raise HTTPException(404)
-        await self._keep(self._hit(request, token, Kind.CLICKED, url=token.url))
+        await self.keep(self._hit(request, token, Kind.CLICKED, url=token.url))
         return RedirectResponse(token.url, status_code=302)
 
     async def ask(self, request: Request) -> Answer:
         """Show the page with the button."""
-        self._token(request, "u")
-        return self._page(request, "unsubscribe")
+        self.token(request, "u")
+        return self.page(request, "unsubscribe")
 
     async def unsubscribe(self, request: Request) -> Answer:
         """Honour a POST, whoever sends it; 503 where it could not be kept durably."""
-        token = self._token(request, "u")
+        token = self.token(request, "u")
         body = await read_body(request)
         hit = self._hit(request, token, Kind.UNSUBSCRIBED, one_click=b"List-Unsubscribe" in body)
-        if await self._keep(hit) is Kept.NOWHERE:
-            return self._page(request, "unavailable", 503)
-        return self._page(request, "unsubscribed")
+        if await self.keep(hit) is Kept.NOWHERE:
+            return self.page(request, "unavailable", 503)
+        return self.page(request, "unsubscribed")
 
     async def health(self, _request: Request) -> Answer:
         """Tell load balancers and people; 503 while the database is away."""
@@ -120,19 +112,10 @@ class Site:
         """Turn a refusal into a page."""
         status = error.status_code if isinstance(error, HTTPException) else 500
         page = {404: "not_found", 500: "unavailable"}.get(status, "refused")
-        answer = self._page(request, page, status)
+        answer = self.page(request, page, status)
         if isinstance(error, HTTPException):
             answer.headers.update(error.headers or {})
         return answer
-
-    def _token(self, request: Request, kind: str) -> Token:
-        try:
-            token = self.links.read(request.path_params["token"].removesuffix(".gif"))
-        except InputError:
-            raise HTTPException(404) from None
-        if token.kind != kind:
-            raise HTTPException(404)
-        return token
 
     def _hit(
         self,
@@ -162,21 +145,9 @@ class Site:
             raw={name: value for name, value in seen.items() if value not in ("", None)},
         )
 
-    async def _keep(self, hit: Response) -> Kept:
-        """Wait until the hit is durable, in the store or, after PATIENCE_S, in the spill file."""
-        stored = asyncio.wrap_future(self.writer.submit(hit))
-        try:
-            return await asyncio.wait_for(asyncio.shield(stored), PATIENCE_S)
-        except TimeoutError:
-            return await asyncio.to_thread(self.writer.spill, [hit])
-
     def _ask_database(self) -> None:
         with reading(self.engine) as connection:
             connection.execute(select(responses.c.id).limit(1)).first()
-
-    def _page(self, request: Request, page: str, status: int = 200) -> HTMLResponse:
-        text = self.pages.render(page, request.headers.get("accept-language", ""))
-        return HTMLResponse(text, status_code=status)
 
 
 def make_app(
@@ -188,15 +159,18 @@ def make_app(
     brand: str,
     language: str = "en",
     topics: Sequence[str] = (),
+    routes: Sequence[MoreRoutes] = (),
 ) -> ASGIApp:
     """Return the ASGI application. `folder` (the project's `.drumbeat`) takes the spill file.
 
-    `topics`: what readers consented to, in their words; the page to unsubscribe lists it.
+    `topics`: what readers consented to, in their words; the page to unsubscribe lists it. `routes`: those
+    of further pages; where one of them has an address of the table above, it is asked instead.
     """
     pages = Pages(brand, language, topics)
-    site = Site(engine, links, clock, folder, pages)
+    site = _Handlers(engine, links, clock, folder, pages)
     app = Starlette(
         routes=[
+            *(route for more in routes for route in more(site)),
             Route("/o/{token}", site.opened, methods=["GET"]),
             Route("/c/{token}", site.clicked, methods=["GET"]),
             Route("/u/{token}", site.ask, methods=["GET"]),
