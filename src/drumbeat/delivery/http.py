@@ -4,91 +4,104 @@ A provider is one file with four small methods: it says what to send (`call`), r
 and may say more of a refusal (`refusal`) than the rules here do. It never owns the loop, a retry or a
 time-out. The rules, for a provider whose calls are not idempotent:
 
-    no connection, or none in time        certainly not sent        DEFERRED, the provider as a whole
+    content did not begin to leave        certainly not sent        again, then DEFERRED, the whole provider
     sent, no answer or a broken one       nobody knows              UNCERTAIN
     2xx                                   `accepted` reads it
+    3xx, 404, 405                         not the provider's API    DeliveryError
     401, 402, 403                         our account, not the mail DeliveryError
-    429                                   not now                   DEFERRED, the provider as a whole
-    503                                   not now                   DEFERRED, the provider as a whole
+    408, 425, 429, 503                    not now                   DEFERRED, the whole provider
     other 4xx                             `refusal` reads it        REFUSED
     other 5xx                             nobody knows              UNCERTAIN
 
 An idempotent call (the provider documents an idempotency key, and `call` gives it) is made again where nobody
-knows, with the same key, before the answer is UNCERTAIN.
+knows, with the same key, before the answer is UNCERTAIN. Up to `connections` calls are under way at once; a
+connection gets its next call when the answers of its last one are recorded. After an answer that holds for
+the whole provider, or several ends in a row that nobody knows, no further call is made: the rest of the
+parcels is DEFERRED too.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+from pydantic import Field
 
 from drumbeat.delivery import Answer, Begin, Done, Outcome, Parcel, Scope
+from drumbeat.delivery.http_wire import LONGEST_TEXT, Call, Reply, Unanswered, Unsent, Wire
 from drumbeat.errors import DeliveryError
+from drumbeat.settings import Duration, Model, needed_secret
 
-if TYPE_CHECKING:
-    import requests
-
-LONGEST_TEXT = 500
-"""Characters of a provider's words that are kept."""
+__all__ = ["BaseUrl", "Call", "HttpBackend", "HttpSettings", "Reply", "api_key", "mailbox", "retry_after"]
 
 MORE_TRIES = 2
-"""How often an idempotent call is made again where nobody knows how it ended."""
+"""How often a call is made again where it certainly did not leave, or is idempotent and nobody knows."""
+
+UNKNOWN_IN_A_ROW = 3
+"""After so many calls whose end nobody knows the rest of the parcels is DEFERRED rather than made uncertain too."""
 
 LONGEST_WAIT = timedelta(hours=6)
 
-
-@dataclass(frozen=True)
-class Call:
-    """One request to a provider. `json`, `data` (with `files`) or `body` is its content.
-
-    `path` is put behind the provider's base URL. `idempotent`: the provider documents that the same call
-    made twice (its key is in it) has one effect.
-    """
-
-    path: str
-    json: Any = None
-    data: Any = None
-    files: Any = None
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    auth: tuple[str, str] | None = None
-    idempotent: bool = False
-    method: str = "POST"
+BaseUrl = Annotated[
+    str, Field(pattern=r"^(https://[^\s/?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)(/[^\s?#]*)?$")
+]
+"""Where a provider's API is. Without TLS on this machine alone: calls carry keys and people's data."""
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A provider's answer. `json` is None where the body is no JSON."""
+class HttpSettings(Model):
+    """What every HTTP provider's settings share. Subclasses give `base_url` its value."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    base_url: BaseUrl
+    timeout: Duration = Field(
+        default="30s", validate_default=True, description="How long to wait for an answer"
+    )
+    connections: int = Field(4, ge=1, le=64, description="How many calls may be under way at once")
 
-    @property
-    def json(self) -> Any:
-        """Return the body as JSON, or None."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return None
 
-    @property
-    def text(self) -> str:
-        """Return what the provider said, as one line: its status and words."""
-        words = " ".join(self.body[: 4 * LONGEST_TEXT].decode("utf-8", "replace").split())
-        return f"{self.status} {words}".strip()[:LONGEST_TEXT]
+_End: TypeAlias = "tuple[Sequence[Answer], DeliveryError | None]"
+"""How one call ended for each of its parcels, and why every further one would fail."""
+
+
+class _Calls:
+    """The calls under way in one hand-over. `pause`: the answer for all that has not begun, once there is one."""
+
+    def __init__(self, done: Done) -> None:
+        self.done = done
+        self.running: dict[Future[_End], Sequence[Any]] = {}
+        self.failure: DeliveryError | None = None
+        self.pause: Answer | None = None
+        self.unknown = 0
+
+    def settle(self, *, at_most: int) -> None:
+        """Wait until at most so many calls are under way; tell how the others ended."""
+        while len(self.running) > at_most:
+            for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                answers, failed = future.result()
+                self.failure = self.failure or failed
+                for parcel, answer in zip(self.running.pop(future), answers, strict=True):
+                    self.done(parcel, answer)
+                self._learn(answers)
+
+    def _learn(self, answers: Sequence[Answer]) -> None:
+        last = answers[-1]
+        self.unknown = self.unknown + 1 if last.outcome is Outcome.UNCERTAIN else 0
+        waiting = last.outcome is Outcome.DEFERRED and last.scope is Scope.SERVER
+        if waiting or self.unknown == UNKNOWN_IN_A_ROW:
+            text = f"not tried after: {last.text}"[:LONGEST_TEXT]
+            self.pause = replace(last, outcome=Outcome.DEFERRED, text=text, scope=Scope.SERVER)
 
 
 class HttpBackend:
     """Base of the providers. Subclasses set the class variables and fill in the methods below.
 
-    `timeout`: seconds to connect and to wait for each answer. `sleep` is for tests.
+    `timeout`: seconds to wait for each answer. `connections`: how many calls at once; `call`, `accepted` and
+    `refusal` are then called from several threads. `sleep` is for tests.
     """
 
     name: ClassVar[str]
@@ -97,12 +110,18 @@ class HttpBackend:
     eight_bit: ClassVar[bool] = True
 
     def __init__(
-        self, base_url: str, *, timeout: float = 30.0, sleep: Callable[[float], None] = time.sleep
+        self,
+        base_url: str,
+        *,
+        timeout: float = 30.0,
+        connections: int = 1,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
+        self.connections = connections
         self._sleep = sleep
-        self._session: requests.Session | None = None
+        self._wire: Wire | None = None
 
     @abstractmethod
     def call(self, parcels: Sequence[Any]) -> Call:
@@ -116,7 +135,7 @@ class HttpBackend:
         """Return what a 4xx or 5xx means, for all parcels or one for each; None: the rules of this module.
 
         For what the provider documents more exactly than HTTP does: a dead address, a request that may be
-        repeated, an account that is used up (raise DeliveryError).
+        repeated, an account that is used up (raise DeliveryError; none of the parcels was sent then).
         """
         del reply, parcels
         return None
@@ -127,85 +146,88 @@ class HttpBackend:
             yield parcels[start : start + self.batch_size]
 
     def open(self) -> None:
-        """Make the session; nothing is sent."""
-        if self._session is None:
-            import requests
-
-            self._session = requests.Session()
+        """Get ready; nothing is sent."""
+        if self._wire is None:
+            self._wire = Wire(self.connections, self.timeout)
 
     def close(self) -> None:
-        """Close the session; never raises."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        """Close the connections; never raises."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
     def hand_over(self, parcels: Sequence[Parcel], begin: Begin, done: Done) -> None:
-        """Hand parcels over, a batch a call; see the rules at the top of this module."""
+        """Hand parcels over, a batch a call; see the rules at the top of this module.
+
+        `begin` and `done` are called from the caller's thread alone. Raises DeliveryError where the provider
+        refuses the account or is not one; what was begun by then is done.
+        """
         self.open()
-        for batch in self.batches(parcels):
-            going = []
-            for parcel in batch:
-                if begin(parcel):
-                    going.append(parcel)
-                else:
-                    done(parcel, Answer(Outcome.WITHDRAWN, "withdrawn before it was sent"))
-            if going:
-                for parcel, answer in zip(going, self._answers(going), strict=True):
-                    done(parcel, answer)
+        assert self._wire is not None  # noqa: S101 - just opened
+        self._wire.refresh()
+        calls = _Calls(done)
+        with ThreadPoolExecutor(self.connections) as pool:
+            for batch in self.batches(parcels):
+                if calls.failure:
+                    break
+                if calls.pause:
+                    for parcel in batch:
+                        done(parcel, calls.pause)
+                    continue
+                going = []
+                for parcel in batch:
+                    if begin(parcel):
+                        going.append(parcel)
+                    else:
+                        done(parcel, Answer(Outcome.WITHDRAWN, "withdrawn before it was sent"))
+                if going:
+                    calls.running[pool.submit(self._answers, going)] = going
+                calls.settle(at_most=self.connections - 1)
+            calls.settle(at_most=0)
+        if calls.failure:
+            raise calls.failure
 
-    def _answers(self, parcels: Sequence[Any]) -> Sequence[Answer]:
-        call = self.call(parcels)
-        for tried in range(MORE_TRIES + 1):
-            answers = self._once(call, parcels)
-            unknown = all(answer.outcome is Outcome.UNCERTAIN for answer in answers)
-            if not unknown or not call.idempotent or tried == MORE_TRIES:
-                break
-            self._sleep(0.5 * 4**tried)
-        return answers
-
-    def _once(self, call: Call, parcels: Sequence[Any]) -> Sequence[Answer]:
-        import requests
-
-        assert self._session is not None  # noqa: S101 - hand_over opened it
+    def _answers(self, parcels: Sequence[Any]) -> _End:
+        """Hand one batch over; return how it ended and, where all else would fail too, why."""
         try:
-            response = self._session.request(
-                call.method,
-                f"{self.base_url}{call.path}",
-                json=call.json,
-                data=call.body if call.body is not None else call.data,
-                files=call.files,
-                headers=dict(call.headers),
-                auth=call.auth,
-                timeout=self.timeout,
-                # A redirect would send people's data and our key to another host.
-                allow_redirects=False,
-            )
-        except requests.ConnectionError as error:
-            if _never_connected(error):
-                away = Answer(
-                    Outcome.DEFERRED, f"cannot reach {self.base_url}: {_words(error)}", scope=Scope.SERVER
-                )
-                return [away] * len(parcels)
-            return [Answer(Outcome.UNCERTAIN, f"no answer from {self.base_url}: {_words(error)}")] * len(
-                parcels
-            )
-        except requests.RequestException as error:
-            return [Answer(Outcome.UNCERTAIN, f"no answer from {self.base_url}: {_words(error)}")] * len(
-                parcels
-            )
-        reply = Reply(response.status_code, response.headers, response.content)
-        if reply.status // 100 == 2:
-            return self._read(reply, parcels)
-        found = self.refusal(reply, parcels)
-        if found is None:
-            found = self._by_status(reply)
-        return [found] * len(parcels) if isinstance(found, Answer) else found
+            call = self.call(parcels)
+            reply = self._reply(call)
+            if isinstance(reply, Answer):
+                return [reply] * len(parcels), None
+            if reply.status // 100 == 2:
+                return self._read(reply, parcels), None
+            found = self.refusal(reply, parcels)
+            if found is None:
+                found = self._by_status(reply)
+        except DeliveryError as error:
+            unsent = Answer(Outcome.DEFERRED, str(error)[:LONGEST_TEXT], scope=Scope.SERVER)
+            return [unsent] * len(parcels), error
+        return [found] * len(parcels) if isinstance(found, Answer) else found, None
+
+    def _reply(self, call: Call) -> Reply | Answer:
+        """Make the call, again where that is safe and may help; an Answer where there is no reply."""
+        assert self._wire is not None  # noqa: S101 - hand_over opened it
+        for tried in range(MORE_TRIES + 1):
+            last = tried == MORE_TRIES
+            try:
+                reply = self._wire.send(self.base_url, call)
+            except Unsent as error:
+                if last:
+                    return Answer(Outcome.DEFERRED, str(error), scope=Scope.SERVER)
+            except Unanswered as error:
+                if last or not call.idempotent:
+                    return Answer(Outcome.UNCERTAIN, str(error))
+            else:
+                if last or not call.idempotent or reply.status // 100 != 5 or reply.status == 503:
+                    break
+            self._sleep(0.5 * 4**tried)
+        return reply
 
     def _read(self, reply: Reply, parcels: Sequence[Any]) -> Sequence[Answer]:
         """Read a 2xx; what cannot be read was taken, by the status, but nobody can say which."""
         try:
             answers = self.accepted(reply, parcels)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, DeliveryError) as error:
             answers = []
             words = f"an answer that cannot be read ({error!r}): {reply.text}"[:LONGEST_TEXT]
         else:
@@ -215,22 +237,22 @@ class HttpBackend:
         return answers
 
     def _by_status(self, reply: Reply) -> Answer:
-        if reply.status in (401, 402, 403):
+        status = reply.status
+        if status in (401, 402, 403):
             raise DeliveryError(
                 f"{self.name} refuses our account: {reply.text}; check the key under delivery.{self.name}"
                 " in project.yaml and the account's state"
             )
-        if reply.status in (429, 503):
-            return Answer(
-                Outcome.DEFERRED,
-                reply.text,
-                code=reply.status,
-                retry_after=retry_after(reply.headers),
-                scope=Scope.SERVER,
+        if status // 100 == 3 or status in (404, 405):
+            place = reply.headers.get("Location", "")
+            raise DeliveryError(
+                f"{self.base_url} is not the API of {self.name}: {reply.text} {place}".rstrip()
+                + f"; check delivery.{self.name} in project.yaml"
             )
-        if reply.status // 100 == 5:
-            return Answer(Outcome.UNCERTAIN, reply.text, code=reply.status)
-        return Answer(Outcome.REFUSED, reply.text, code=reply.status)
+        if status in (408, 425, 429, 503):
+            wait_for = retry_after(reply.headers)
+            return Answer(Outcome.DEFERRED, reply.text, status, None, wait_for, Scope.SERVER)
+        return Answer(Outcome.UNCERTAIN if status // 100 != 4 else Outcome.REFUSED, reply.text, status)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> timedelta | None:
@@ -251,26 +273,20 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> time
     return min(max(until - base, timedelta()), LONGEST_WAIT)
 
 
-def _never_connected(error: Exception) -> bool:
-    """Say whether the request cannot have left: refused, unknown host, no connection in time, bad certificate."""
-    import requests
-    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
-
-    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError):
-        return True
-    inner = error.args[0] if error.args else None
-    if isinstance(inner, MaxRetryError):
-        inner = inner.reason
-    return isinstance(inner, NewConnectionError | ConnectTimeoutError | SSLError)
+def api_key(variable: str, setting: str) -> str:
+    """Return a key from an environment variable. Raises DeliveryError where it is missing or no key at all."""
+    key = needed_secret(variable, setting)
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise DeliveryError(
+            f"the environment variable {variable} ({setting} in project.yaml) has spaces, line ends or letters"
+            " beyond ASCII, as no key has; set it to the key alone"
+        )
+    return key
 
 
-def _words(error: BaseException) -> str:
-    """Return the innermost error's words as one line, without addresses of objects."""
-    inner: BaseException = error
-    while True:
-        deeper = getattr(inner, "reason", None) or inner.__context__ or inner.__cause__
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
-    strerror = getattr(inner, "strerror", None)
-    return " ".join(str(strerror or inner).split())[:200] or type(inner).__name__
+def mailbox(name: str | None, address: str) -> str:
+    """Return `"Name" <address>` as mail writes it (RFC 5322), for providers that take one string."""
+    if not name:
+        return address
+    escaped = "".join(c for c in name if c.isprintable()).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" <{address}>'
