@@ -90,6 +90,31 @@ def _change(
     return len(events)
 
 
+BY_READER = ("preferences", "opt_in")
+"""Sources of a consent that the reader gave on a page of ours: they take an earlier no back."""
+
+
+def asked_since(
+    connection: Connection, customer_ids: Collection[int], since: datetime | None
+) -> dict[int, dict[str, datetime]]:
+    """Return the topics that each of the customers has asked for on a page of ours after `since`, and when last."""
+    found: dict[int, dict[str, datetime]] = {}
+    if since is None:
+        return found
+    for row in connection.execute(
+        select(consent_events)
+        .where(
+            consent_events.c.customer_id.in_(customer_ids),
+            consent_events.c.granted,
+            consent_events.c.source.in_(BY_READER),
+            consent_events.c.at > since,
+        )
+        .order_by(consent_events.c.at)
+    ):
+        found.setdefault(row.customer_id, {})[row.topic] = row.at
+    return found
+
+
 def granted_topics(connection: Connection, customer_ids: Collection[int]) -> dict[int, set[str]]:
     """Return the topics that each of the customers agrees to now."""
     found: dict[int, set[str]] = {}

@@ -29,7 +29,6 @@ def actor() -> str:
 
 def note(
     connection: Connection,
-    *,
     at: datetime,
     actor: str,
     action: str,
