@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import CTE, BigInteger, Connection, or_, select
 
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.store.dialect.insert import insert
+from drumbeat.store.dialect.rows import OverRows
 from drumbeat.store.tables import messages, responses
 from drumbeat.store.types import to_microseconds
 
@@ -25,21 +26,30 @@ pure function of the hit, so that reading the same hits in again changes nothing
 BATCH = 1_000
 """Rows in one INSERT. PostgreSQL stores 0.5k rows/s one by one, 34k at this size, 27k at 5,000."""
 
+LINK = "link"
+"""The source of what came over our own links."""
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
     """One fact about a message. `at` is when it happened, aware; `raw` is what was seen, small and JSON.
 
-    `dedupe_key` names the fact: a provider's own event id where there is one, else `hit_key`.
+    `dedupe_key` names the fact: a provider's own event id where there is one, else `hit_key`. `message_id`:
+    None where no message of ours is known; then `email_key` says whom it is about. `bounce` and `reason`: of
+    bounces, as in responses.reasons. `source`: link, smtp, mail or webhook:<provider>.
     """
 
-    message_id: int
+    message_id: int | None
     kind: Kind
     at: datetime
     dedupe_key: str
     actor: Actor = Actor.UNKNOWN
     url: str | None = None
     raw: Mapping[str, Any] | None = None
+    email_key: str | None = None
+    bounce: Literal["hard", "soft"] | None = None
+    reason: str | None = None
+    source: str = LINK
 
 
 def hit_key(
@@ -64,43 +74,56 @@ def record(connection: Connection, hits: Sequence[Response], *, loaded_at: datet
     Hits on messages that the ledger does not have (a database that was made anew) are left out: they
     would fail the whole batch. `loaded_at` is when Drumbeat learned of them; default: each one's `at`.
     """
-    stored = 0
-    for start in range(0, len(hits), BATCH):
-        stored += _record_batch(connection, hits[start : start + BATCH], loaded_at)
-    return stored
-
-
-def _record_batch(connection: Connection, hits: Sequence[Response], loaded_at: datetime | None) -> int:
-    known = known_messages(connection, {hit.message_id for hit in hits})
-    rows = {
-        hit.dedupe_key: {
-            "dedupe_key": hit.dedupe_key,
-            "message_id": hit.message_id,
-            "kind": str(hit.kind),
-            "at": hit.at,
-            "class": str(hit.actor),
-            "url": hit.url,
-            "raw": dict(hit.raw) if hit.raw is not None else None,
-            "loaded_at": loaded_at or hit.at,
-        }
-        # Reversed: of two hits with one key the first one in the batch stays, as it would in the store.
-        for hit in reversed(hits)
-        if hit.message_id in known
-    }
-    if not rows:
-        return 0
+    # Of two hits with one key the first one stays, as it would in the store.
+    once = {hit.dedupe_key: hit for hit in reversed(hits)}
     # In the order of the unique key: two writers of the same hits wait for each other, never in a ring.
-    statement = insert(connection, responses).on_conflict_do_nothing(index_elements=["dedupe_key"])
-    # Rows as parameters, not as VALUES of the statement: that would be compiled anew for every batch.
-    new = connection.execute(statement.returning(responses.c.id), [rows[key] for key in sorted(rows)])
-    return len(new.all())
+    rows = [_row(once[key], loaded_at) for key in sorted(once) if _possible(once[key].message_id)]
+    return sum(
+        len(_INSERT.execute(connection, rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)
+    )
 
 
-def known_messages(connection: Connection, ids: set[int]) -> set[int]:
-    """Return those of the ids that the ledger has."""
-    return set(connection.execute(select(messages.c.id).where(messages.c.id.in_(possible(ids)))).scalars())
+_COLUMNS = [column for column in responses.columns if column is not responses.c.id]
 
 
-def possible(ids: Iterable[int]) -> set[int]:
+def _row(hit: Response, loaded_at: datetime | None) -> tuple[Any, ...]:
+    """Return the cells of _COLUMNS."""
+    return (
+        hit.dedupe_key,
+        hit.message_id,
+        hit.email_key,
+        str(hit.kind),
+        hit.at,
+        str(hit.actor),
+        hit.url,
+        hit.bounce,
+        hit.reason,
+        hit.source,
+        hit.raw,
+        loaded_at or hit.at,
+    )
+
+
+def _insert(given: CTE, connection: Connection) -> Any:
+    known = or_(given.c.message_id.is_(None), messages.c.id.is_not(None))
+    rows = (
+        select(*given.c)
+        .outerjoin(messages, messages.c.id == given.c.message_id)
+        .where(known)
+        .order_by(given.c.dedupe_key)
+    )
+    names = [column.name for column in _COLUMNS]
+    statement = insert(connection, responses).from_select(names, rows)
+    return statement.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(responses.c.id)
+
+
+_INSERT = OverRows({column.name: column.type for column in _COLUMNS}, _insert, [BigInteger()])
+
+
+def _possible(message_id: int | None) -> bool:
+    return message_id is None or 0 < message_id < 2**63
+
+
+def possible(ids: Iterable[int | None]) -> set[int]:
     """Return those of the ids that a BIGINT key can be: the drivers fail on others."""
-    return {i for i in ids if 0 < i < 2**63}
+    return {i for i in ids if i is not None and _possible(i)}
