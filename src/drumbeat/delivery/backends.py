@@ -10,6 +10,7 @@ from typing import Any
 from drumbeat.delivery import Backend
 from drumbeat.delivery.console import ConsoleBackend
 from drumbeat.delivery.file import FileBackend
+from drumbeat.delivery.providers import PROVIDERS
 from drumbeat.errors import DeliveryError, UsageError
 from drumbeat.issues import nearest
 
@@ -55,9 +56,18 @@ def make_backend(name: str, settings: Any, root: Path) -> Backend:
     Relative paths are read from `root`. Raises UsageError for an unknown name, DeliveryError where an
     environment variable that holds a secret is not set.
     """
+    if name in PROVIDERS:
+        return PROVIDERS[name](getattr(settings, name))
     if name not in BACKENDS:
-        raise UsageError(f"unknown delivery backend '{name}'. {nearest(name, BACKENDS)}")
+        raise UsageError(f"unknown delivery backend '{name}'. {nearest(name, (*BACKENDS, *PROVIDERS))}")
     return BACKENDS[name](settings, root)
+
+
+def backend_of(channel: str, settings: Any, root: Path) -> Backend:
+    """Make the backend of a channel, as `delivery` in project.yaml sets it up. Raises as `make_backend`."""
+    if channel == "mail":
+        return make_backend(settings.backend, settings, root)
+    raise UsageError(f"unknown channel '{channel}'; expected mail")
 
 
 def _secret(variable: str | None, setting: str) -> str | None:

@@ -92,7 +92,47 @@ def begin(
     }
 
 
-def _standing(wanted: Sequence[Wanted], worker: str, at: datetime, channel: str) -> Any:
+def check_again(
+    engine: Engine,
+    wanted: Wanted,
+    *,
+    worker: str,
+    at: datetime,
+    lease_until: datetime,
+    channel: str = MAIL,
+    eligible: bool = True,
+) -> Reason | None:
+    """Judge a message once more that was marked a while ago and whose content has not left; None to go on.
+
+    Consent, suppression, expiry and address; its place under the cap it holds by its mark. Renews its lease.
+    `eligible`: what the caller found of its trigger and segment, where it looked. A message that is another worker's by now, or was called uncertain meanwhile, is LEASE_LOST.
+    """
+    with writing(engine) as connection:
+        ours = connection.execute(
+            update(outbox)
+            .where(outbox.c.message_id == wanted.message_id, outbox.c.lease_owner == worker)
+            .values(lease_until=lease_until)
+            .returning(outbox.c.message_id)
+        ).first()
+        if ours is None:
+            return Reason.LEASE_LOST
+        row = connection.execute(
+            _standing([wanted], worker, at, channel, state=State.HANDING_OVER)
+        ).one_or_none()
+        if row is None:
+            return Reason.LEASE_LOST
+        if wanted.address is not None and channel in ADDRESS and row.address != wanted.address:
+            move(connection, row.id, State.PLANNED, at=at, handing_over_at=None)
+        reason = _judge(connection, row, wanted, at, channel)
+        if reason is None and not eligible:
+            reason = Reason.NO_LONGER_ELIGIBLE
+            move(connection, row.id, State.SKIPPED, at=at, reason=reason)
+        return reason
+
+
+def _standing(
+    wanted: Sequence[Wanted], worker: str, at: datetime, channel: str, state: State = State.PLANNED
+) -> Any:
     """Return the SELECT of what holds for each message that the worker still leases."""
     refusal = case(
         (
@@ -118,7 +158,7 @@ def _standing(wanted: Sequence[Wanted], worker: str, at: datetime, channel: str)
         .join(outbox, outbox.c.message_id == messages.c.id)
         .where(
             messages.c.id.in_([one.message_id for one in wanted]),
-            messages.c.state == State.PLANNED,
+            messages.c.state == state,
             outbox.c.lease_owner == worker,
             outbox.c.lease_until > at,
         )

@@ -36,7 +36,12 @@ class State(StrEnum):
 MOVES: Mapping[State, frozenset[State]] = {
     State.DEFERRED: frozenset({State.PLANNED, State.SKIPPED}),
     State.PLANNED: frozenset({State.HANDING_OVER, State.REFUSED, State.FAILED, State.SKIPPED, State.EXPIRED}),
-    State.HANDING_OVER: frozenset({State.SENT, State.UNCERTAIN, State.REFUSED, State.PLANNED, State.FAILED}),
+    State.HANDING_OVER: frozenset(
+        {
+            *(State.SENT, State.UNCERTAIN, State.REFUSED, State.PLANNED, State.FAILED),
+            *(State.SKIPPED, State.EXPIRED),
+        }
+    ),
     State.SENT: frozenset(),
     State.UNCERTAIN: frozenset({State.SENT, State.REFUSED, State.PLANNED, State.FAILED}),
     State.REFUSED: frozenset(),
@@ -46,8 +51,8 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 """From each state, where a message may go.
 
-HANDING_OVER -> PLANNED is a retry after a temporary refusal, or a message whose content never left. Out of
-UNCERTAIN leads only evidence of what happened: the dead worker's own journal, or the provider's word.
+HANDING_OVER -> PLANNED is a retry after a temporary refusal, or a message whose content never left; one that is
+withdrawn in that state is SKIPPED or EXPIRED. Out of UNCERTAIN leads only evidence of what happened: the dead worker's own journal, or the provider's word.
 """
 
 
@@ -117,7 +122,7 @@ def move_many(connection: Connection, moves: Sequence[Move], *, where: Iterable[
     if not moves:
         return set()
     names = list(moves[0].values)
-    columns = {"message_id": BigInteger(), "to": Text(), "reason": Text()}
+    columns: dict[str, Any] = {"message_id": BigInteger(), "to": Text(), "reason": Text()}
     columns |= {f"new_{name}": messages.c[name].type for name in names}
     given = rows(
         "moves",

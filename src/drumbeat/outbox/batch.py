@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from drumbeat.ledger.handover import ADDRESS
+from drumbeat.ledger.reach import MAIL
 from drumbeat.outbox.claim import Claim
 from drumbeat.store.tables import customers, messages
 from drumbeat.triggers import Subject
@@ -20,8 +22,10 @@ class Item:
 
     message_id: int
     attempts: int
+    priority: int
     campaign: str
     step: str
+    channel: str
     sender: str
     kind: str
     topic: str
@@ -32,8 +36,14 @@ class Item:
 
     @property
     def address(self) -> str | None:
-        """The customer's mail address, if there is one."""
-        return self.customer["email"] or None
+        """The customer's address in the message's channel, if there is one; '' for a channel that needs none."""
+        column = ADDRESS.get(self.channel)
+        return "" if column is None else self.customer[column] or None
+
+    @property
+    def domain(self) -> str:
+        """The domain of a mail's recipient in small letters, as DNS has it; '' in other channels."""
+        return (self.customer["email_key"] or "").rpartition("@")[2] if self.channel == MAIL else ""
 
 
 def load(connection: Connection, claims: Sequence[Claim]) -> list[Item]:
@@ -52,8 +62,10 @@ def _item(row: Any, attempts: int) -> Item:
     return Item(
         message_id=row["id"],
         attempts=attempts,
+        priority=row["priority"],
         campaign=row["campaign"],
         step=row["step"],
+        channel=row["channel"],
         sender=row["sender"],
         kind=row["kind"],
         topic=row["topic"],

@@ -7,32 +7,43 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from time import monotonic
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine, insert
 
 from drumbeat.clock import Clock
-from drumbeat.delivery import Answer, Backend, Mail, Outcome
-from drumbeat.delivery.backends import make_backend
-from drumbeat.errors import RenderError, StoreError
-from drumbeat.ledger.cap import CapRule
-from drumbeat.ledger.handover import begin
-from drumbeat.ledger.states import Reason, State
+from drumbeat.delivery import Answer, Backend
+from drumbeat.delivery.backends import backend_of
+from drumbeat.errors import StoreError
+from drumbeat.ledger.cap import rules_of
+from drumbeat.ledger.reach import MAIL
+from drumbeat.outbox.aftermath import settle_abandoned
 from drumbeat.outbox.batch import Item, load
 from drumbeat.outbox.check import apply, check
+from drumbeat.outbox.chunk import Chunk, Desk, Writes
 from drumbeat.outbox.claim import claim, release, renew, worker_name
+from drumbeat.outbox.journal import Journal
 from drumbeat.outbox.letters import Letters
-from drumbeat.outbox.record import not_rendered, record
+from drumbeat.outbox.limits import SLOT_WAIT, admit, by_limited_domain, free_slots, learn, take_slots
+from drumbeat.outbox.pace import Connections, Pace
+from drumbeat.outbox.record import put_off
 from drumbeat.outbox.recover import recover
 from drumbeat.project.load import Project
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import runs
 
-BATCH = 500
-"""Messages claimed at once. Claiming alone gained little above 1,000; a kill leaves this many leased."""
+BATCH = 1_000
+"""Messages claimed at once; on this machine they are given back at the next start after a kill."""
 
 FRESH = timedelta(minutes=1)
 """A batch that takes longer is checked again: a slow server must not send what was true an hour ago."""
+
+PATIENCE_S = 30.0
+"""The longest wait within a run for messages that limits put off."""
+
+Work: TypeAlias = "list[tuple[Item, dict[str, Any]]]"
+"""Messages with what their trigger gives the templates."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +68,6 @@ class Delivered:
         return sum(asdict(self).values())
 
 
-class Writes(Protocol):
-    """What turns claimed messages into mails."""
-
-    def contexts(
-        self, connection: Connection, items: Sequence[Item], at: datetime
-    ) -> dict[int, dict[str, Any]]:
-        """Return by message id what the trigger gives the templates, one query a campaign."""
-        ...
-
-    def write(self, item: Item, context: dict[str, Any], at: datetime) -> Mail:
-        """Render one mail, dated `at`. Raises RenderError."""
-        ...
-
-
 def deliver(
     engine: Engine,
     project: Project,
@@ -81,12 +78,15 @@ def deliver(
     worker: str | None = None,
     progress: Callable[[int], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    sleep: Callable[[float], None] | None = None,
     letters: Writes | None = None,
 ) -> Delivered:
     """Hand over what is due until nothing is, and return the counts.
 
-    `limit`: hand over at most that many mails. `stop`: asked before each mail; True ends the run and gives
-    the rest of the batch back. `progress`: called with how many messages are done. `worker`: the name the
+    `backend`: what hands mails over, where project.yaml is not to say it. `limit`: hand over at most that many
+    messages. `stop`: asked before each mail; True ends the run and gives
+    the rest of the batch back. `sleep`: called with seconds to wait for messages that limits put off for a short
+    while; left out, they wait for the next run. `progress`: called with how many messages are done. `worker`: the name the
     leases are taken under, unlike that of any other worker, alive or dead. Any number of workers may run at
     once.
 
@@ -98,19 +98,19 @@ def deliver(
         engine=engine,
         project=project,
         clock=clock,
-        backend=backend
-        or make_backend(project.config.delivery.backend, project.config.delivery, project.root),
+        backends=Backends(project, backend),
         letters=letters or Letters(project),
         worker=worker or worker_name(),
         stop=stop or (lambda: False),
         progress=progress or (lambda done: None),
+        sleep=sleep,
         left=limit,
     )
     started = clock.now()
     try:
         run.all()
     finally:
-        run.backend.close()
+        run.backends.close()
         with suppress(StoreError):
             run.note(started)
     return run.delivered
@@ -123,49 +123,103 @@ class _Run:
     engine: Engine
     project: Project
     clock: Clock
-    backend: Backend
+    backends: Backends
     letters: Writes
     worker: str
     stop: Callable[[], bool]
     progress: Callable[[int], None]
+    sleep: Callable[[float], None] | None
     left: int | None
     counts: Counter[str] = field(default_factory=Counter)
+    paces: dict[str, Pace] = field(default_factory=dict)
+    _due_again: list[datetime] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        delivery = self.project.config.delivery
+        self.lease = delivery.lease
+        self.journal = Journal(self.project.root, self.worker)
+        self.desk = Desk(
+            engine=self.engine,
+            clock=self.clock,
+            letters=self.letters,
+            worker=self.worker,
+            journal=self.journal,
+            rules=rules_of(self.project.config.cap),
+            lease=delivery.lease,
+            attempts=delivery.attempts,
+            stop=self.stop,
+            count=self._count,
+            learn=self._learn,
+            still_eligible=self._still_eligible,
+        )
 
     @property
     def delivered(self) -> Delivered:
         return Delivered(**self.counts)
 
-    @property
-    def lease(self) -> timedelta:
-        return self.project.config.delivery.lease
-
-    @property
-    def rule(self) -> CapRule:
-        return CapRule(self.project.config.cap.messages, self.project.config.cap.per)
-
     def all(self) -> None:
         """Work batch by batch until nothing is due, the limit is reached or a stop was asked for."""
+        self.journal.open()
+        recorded = False
+        try:
+            self._batches()
+            recorded = True
+        except StoreError:
+            raise
+        except BaseException:
+            recorded = True
+            raise
+        finally:
+            if recorded:
+                self.journal.close()
+            else:
+                self.journal.abandon()
+
+    def _batches(self) -> None:
         while not self.stop() and (self.left is None or self.left > 0):
             now = self.clock.now()
-            self._count("uncertain", recover(self.engine, at=now))
+            self._recover(now)
             size = BATCH if self.left is None else min(BATCH, self.left)
             claims = claim(self.engine, worker=self.worker, at=now, lease=self.lease, limit=size)
             if not claims:
-                return
+                if not self._wait_for_put_off(now):
+                    return
+                continue
             try:
-                self.backend.open()
                 with reading(self.engine) as connection:
                     items = load(connection, claims)
-                for item, context in self._ready(items, leased_at=now):
-                    self._one(item, context)
+                for channel, group in _by_channel(items).items():
+                    self._channel(channel, group, leased_at=now)
             finally:
                 release(self.engine, [c.message_id for c in claims], worker=self.worker)
 
-    def _ready(self, items: list[Item], leased_at: datetime) -> Iterator[tuple[Item, dict[str, Any]]]:
-        """Give one mail after the other, checked not long ago and leased for long enough."""
+    def _recover(self, now: datetime) -> None:
+        attempts = self.project.config.delivery.attempts
+        found = settle_abandoned(self.engine, self.project.root, at=now, attempts=attempts)
+        found["uncertain"] += recover(self.engine, at=now)
+        for what, number in found.items():
+            self._count(what, number)
+
+    def _channel(self, channel: str, items: list[Item], leased_at: datetime) -> None:
+        """Hand a batch's messages of one channel over, chunk by chunk."""
+        backend = self.backends.open(channel)
+        connections = Connections(self.engine, backend, worker=self.worker, lease=self.lease)
+        try:
+            for work in self._portions(channel, items, leased_at):
+                until = connections.renew(self.clock.now())
+                if until is not None:
+                    self._put_off([(item, until) for item, _ in work])
+                    continue
+                self._by_limits(channel, backend, connections, work)
+        finally:
+            connections.close()
+
+    def _portions(self, channel: str, items: list[Item], leased_at: datetime) -> Iterator[Work]:
+        """Give one portion after the other, checked not long ago and leased for long enough."""
+        pace = self.paces.setdefault(channel, Pace())
         checked_at = leased_at
         queue = self._checked(items, checked_at)
-        while queue and not self.stop():
+        while queue and not self.stop() and (self.left is None or self.left > 0):
             now = self.clock.now()
             if now - leased_at >= self.lease / 2:
                 waiting = {item.message_id for item, _ in queue}
@@ -173,8 +227,9 @@ class _Run:
                 queue, leased_at = deque(pair for pair in queue if pair[0].message_id in ours), now
             if now - checked_at >= FRESH:
                 queue, checked_at = self._checked([item for item, _ in queue], now), now
-            if queue:
-                yield queue.popleft()
+            most = min(pace.size, len(queue), self.left if self.left is not None else pace.size)
+            if most:
+                yield [queue.popleft() for _ in range(most)]
 
     def _checked(self, items: Sequence[Item], now: datetime) -> deque[tuple[Item, dict[str, Any]]]:
         """Sort out what must not go out any more, or not yet; return the rest with their contexts."""
@@ -191,60 +246,85 @@ class _Run:
         self._count("deferred", len(checked.postponed))
         return deque((item, contexts[item.message_id]) for item in checked.ready)
 
-    def _one(self, item: Item, context: dict[str, Any]) -> None:
-        """Render one mail, hand it over, and commit how that ended."""
-        try:
-            mail = self.letters.write(item, context, self.clock.now())
-        except RenderError as error:
-            if not_rendered(self.engine, item, str(error), worker=self.worker, at=self.clock.now()):
-                self._count("failed")
-            return
-        reason: Reason | None = None
-        begun = False
+    def _still_eligible(self, item: Item, now: datetime) -> bool:
+        with reading(self.engine) as connection:
+            return bool(check(connection, self.project, [item], now).ready)
 
-        def before_content() -> bool:
-            nonlocal reason, begun
-            reason = begin(
+    def _by_limits(self, channel: str, backend: Backend, connections: Connections, work: Work) -> None:
+        """Hand over what the limits let through; the rest waits."""
+        now = self.clock.now()
+        admitted = admit(self.engine, self.project, [item for item, _ in work], at=now)
+        self._put_off(admitted.wait)
+        contexts = {item.message_id: context for item, context in work}
+        limits = self.project.config.delivery.limits
+        for domain, items in by_limited_domain(admitted.go, limits).items():
+            portion = [(item, contexts[item.message_id]) for item in items]
+            limit = limits.of(domain) if domain else None
+            if limit is None or limit.connections is None:
+                self._one_chunk(channel, backend, portion)
+                continue
+            key = f"domain:{domain}"
+            got = take_slots(
                 self.engine,
-                item.message_id,
+                key,
                 worker=self.worker,
-                at=self.clock.now(),
-                rule=self.rule,
-                email=item.address,
+                wanted=connections.total,
+                most=limit.connections,
+                at=now,
+                until=now + self.lease,
             )
-            begun = reason is None
-            return begun
+            if not got:
+                self._put_off([(item, now + SLOT_WAIT) for item in items])
+                continue
+            connections.only(got)
+            try:
+                self._one_chunk(channel, backend, portion)
+            finally:
+                free_slots(self.engine, worker=self.worker, key=key)
+                connections.renew(self.clock.now())
 
+    def _one_chunk(self, channel: str, backend: Backend, work: Work) -> None:
+        if not work:
+            return
+        chunk = Chunk(self.desk, backend, channel)
+        started = monotonic()
+        handed = chunk.hand_over(work)
+        self.paces[channel].took(len(work), monotonic() - started)
         if self.left is not None:
-            self.left -= 1
-        try:
-            answer = self.backend.hand_over(mail, before_content)
-        except BaseException as error:
-            if begun:
-                with suppress(StoreError):
-                    self._record(item, Answer(Outcome.UNCERTAIN, f"cut off: {error!r}"), begun=True)
-            raise
-        if answer.outcome is Outcome.WITHDRAWN:
-            self._count(_WITHDRAWN.get(reason, "") if reason else "")
-        else:
-            self._record(item, answer, begun=begun)
+            self.left -= handed
 
-    def _record(self, item: Item, answer: Answer, *, begun: bool) -> None:
-        state = record(
-            self.engine,
-            item,
-            answer,
-            begun=begun,
-            worker=self.worker,
-            at=self.clock.now(),
-            attempts=self.project.config.delivery.attempts,
-        )
-        if state is not None:
-            self._count("deferred" if state is State.PLANNED else state.value)
+    def _put_off(self, waits: Sequence[tuple[Item, datetime]]) -> None:
+        if not waits:
+            return
+        with writing(self.engine) as connection:
+            put_off(connection, [(item.message_id, until) for item, until in waits], worker=self.worker)
+        self._due_again.append(min(until for _, until in waits))
+
+    def _wait_for_put_off(self, now: datetime) -> bool:
+        """Sleep until the first of what limits put off is due, where that is soon; return whether to look again."""
+        if self.sleep is None or not self._due_again:
+            return False
+        due, self._due_again = min(self._due_again), []
+        wait = (due - now).total_seconds()
+        if wait > PATIENCE_S:
+            return False
+        self.sleep(max(wait, 0.02))
+        return True
+
+    def _learn(self, connection: Connection, answers: Sequence[tuple[Item, Answer, datetime]]) -> None:
+        """Note what a chunk says about domains, servers and dead addresses, in the transaction that records it."""
+        if answers:
+            channel = answers[0][0].channel
+            learn(
+                connection,
+                [(item.domain, answer) for item, answer, _ in answers],
+                server=self.backends.name(channel),
+                at=self.clock.now(),
+            )
 
     def _count(self, what: str, number: int = 1) -> None:
-        if what and number:
-            self.counts[what] += number
+        for _ in range(number if what else 0):
+            self.counts[what] += 1
             self.progress(self.counts.total())
 
     def note(self, started: datetime) -> None:
@@ -262,11 +342,32 @@ class _Run:
                 )
 
 
-_WITHDRAWN = {
-    Reason.NO_ADDRESS: "skipped",
-    Reason.NO_CONSENT: "skipped",
-    Reason.SUPPRESSED: "skipped",
-    Reason.TOO_LATE: "expired",
-    Reason.CAPPED: "deferred",
-}
-"""How a mail counts that the last check held back; one whose lease was lost is another worker's to count."""
+def _by_channel(items: Sequence[Item]) -> dict[str, list[Item]]:
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.channel, []).append(item)
+    return groups
+
+
+class Backends:
+    """The backends of a run, one a channel, opened when the first message needs them."""
+
+    def __init__(self, project: Project, mail: Backend | None) -> None:
+        self._project = project
+        self._made: dict[str, Backend] = {} if mail is None else {MAIL: mail}
+
+    def open(self, channel: str) -> Backend:
+        """Return the channel's backend, open. Raises DeliveryError with what to do."""
+        if channel not in self._made:
+            self._made[channel] = backend_of(channel, self._project.config.delivery, self._project.root)
+        self._made[channel].open()
+        return self._made[channel]
+
+    def name(self, channel: str) -> str:
+        """Return the name of the channel's backend."""
+        return self._made[channel].name
+
+    def close(self) -> None:
+        """Close them all."""
+        for backend in self._made.values():
+            backend.close()

@@ -65,8 +65,10 @@ def _item(campaign: LoadedCampaign, row: Any, subject: Subject) -> Item:
     return Item(
         message_id=NOBODYS_MESSAGE,
         attempts=0,
+        priority=settings.priority,
         campaign=campaign.name,
         step=STEP,
+        channel=settings.message.channel,
         sender=campaign.sender,
         kind=settings.kind,
         topic=settings.topic,

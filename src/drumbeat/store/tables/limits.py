@@ -21,8 +21,8 @@ throttles = Table(
     # Temporary refusals in a row.
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("answer", Text),
-    # Of a sender that warms up: its first day, the day that is counted, and how many went out on it.
-    Column("since", Date),
+    # Of a sender that warms up: how many days with mail there were, the last of them, and how many went out on it.
+    Column("days", Integer, nullable=False, server_default=text("0")),
     Column("day", Date),
     Column("used", Integer, nullable=False, server_default=text("0")),
 )

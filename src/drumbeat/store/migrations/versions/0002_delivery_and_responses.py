@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("blocked_until", UtcDateTime(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("answer", sa.Text(), nullable=True),
-        sa.Column("since", sa.Date(), nullable=True),
+        sa.Column("days", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("day", sa.Date(), nullable=True),
         sa.Column("used", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_throttles")),
