@@ -38,6 +38,7 @@ class Reader:
     """A backend that is the receiving side: notes each mail it accepts, at the moment it does."""
 
     name = "reader"
+    eight_bit = False
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -49,13 +50,17 @@ class Reader:
     def close(self) -> None:
         pass
 
-    def hand_over(self, mail, before_content):
+    def hand_over(self, parcels, begin, done):
+        for mail in parcels:
+            done(mail, self.one(mail, begin))
+
+    def one(self, mail, begin):
         step = self.script.pop(0) if self.script else "accept"
         if step == "refuse early":
             return Answer(Outcome.REFUSED, "550 no such user")
         if step == "put off early":
             return Answer(Outcome.DEFERRED, "450 try later")
-        if not before_content():
+        if not begin(mail):
             return Answer(Outcome.WITHDRAWN)
         if step == "slow":
             self.world.clock.advance(timedelta(hours=5))
@@ -232,7 +237,7 @@ def test_the_check_would_catch_a_calendar_week(store, projects, people, now):
     sunday_evening = datetime(2011, 12, 4, 20, tzinfo=now.tzinfo) - timedelta(hours=160)
     with (
         mock.patch.object(cap_module, "counts", calendar_week),
-        mock.patch("drumbeat.ledger.handover._has_place", return_value=True),
+        mock.patch("drumbeat.ledger.handover._Cap.has_place", return_value=True),
         pytest.raises(AssertionError, match="mails within 168 h"),
     ):
         drive(store, projects, type(people), TWO_BURSTS, sunday_evening)
@@ -249,7 +254,7 @@ def test_random_orders_alone_would_catch_a_calendar_week(store, projects, people
 
     with (
         mock.patch.object(cap_module, "counts", calendar_week),
-        mock.patch("drumbeat.ledger.handover._has_place", return_value=True),
+        mock.patch("drumbeat.ledger.handover._Cap.has_place", return_value=True),
         pytest.raises(AssertionError, match="mails within 168 h"),
     ):
         check_any_order(store, projects, people, now, examples=300)
