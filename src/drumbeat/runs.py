@@ -10,6 +10,7 @@ imported here; flows/ of the project wraps each function in a flow.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,7 +148,9 @@ def deliver(
     from drumbeat.outbox.deliver import deliver as hand_over
 
     as_of = clock.now()
-    figures = asdict(hand_over(engine, project, clock=clock, limit=limit, progress=progress))
+    # A clock that stands still would wait for ever.
+    sleep = None if isinstance(clock, FixedClock) else time.sleep
+    figures = asdict(hand_over(engine, project, clock=clock, limit=limit, progress=progress, sleep=sleep))
     return Account(
         "deliver",
         as_of,

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from drumbeat.outbox.uncertain import Failure, Uncertain
     from drumbeat.project.load import Project
 
-BACKENDS = ("smtp", "file", "console")
+BACKENDS = (
+    *("smtp", "file", "console"),
+    *("ses", "sendgrid", "mailgun", "postmark", "brevo", "mailjet", "sparkpost", "resend", "unisender_go"),
+)
 PAUSE_S = 5.0
 """How long --watch waits when nothing is due."""
 SHOWN = 20
@@ -89,6 +92,7 @@ def _deliver(
     engine: Engine, project: Project, clock: Clock, backend: Backend, *, limit: int | None, watch: bool
 ) -> Counter[str]:
     """Deliver once, or again and again; return the counts of all rounds."""
+    from drumbeat.clock import FixedClock
     from drumbeat.outbox.deliver import deliver
     from drumbeat.outbox.letters import Letters
 
@@ -109,6 +113,7 @@ def _deliver(
                 limit=limit,
                 progress=done,
                 stop=stopped.is_set,
+                sleep=None if isinstance(clock, FixedClock) else stopped.wait,
                 letters=letters,
             )
             counts.update(asdict(delivered))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -298,17 +299,20 @@ class _Run:
             return
         with writing(self.engine) as connection:
             put_off(connection, [(item.message_id, until) for item, until in waits], worker=self.worker)
-        self._due_again.append(min(until for _, until in waits))
+        for _, until in waits:
+            heappush(self._due_again, until)
 
     def _wait_for_put_off(self, now: datetime) -> bool:
-        """Sleep until the first of what limits put off is due, where that is soon; return whether to look again."""
+        """Sleep until the next of what limits put off is due, where that is soon; return whether to look again."""
+        while self._due_again and self._due_again[0] <= now:
+            heappop(self._due_again)
         if self.sleep is None or not self._due_again:
             return False
-        due, self._due_again = min(self._due_again), []
-        wait = (due - now).total_seconds()
+        wait = (self._due_again[0] - now).total_seconds()
         if wait > PATIENCE_S:
             return False
-        self.sleep(max(wait, 0.02))
+        # What comes due within the same twentieth of a second goes out together.
+        self.sleep(max(wait, 0.05))
         return True
 
     def _learn(self, connection: Connection, answers: Sequence[tuple[Item, Answer, datetime]]) -> None:

@@ -47,9 +47,12 @@ def record(
     `attempts`: give up after that many temporary refusals. A retry comes back as PLANNED, and so does a
     message that was WITHDRAWN without a word said of it, as its content never left. What recovery has called
     UNCERTAIN meanwhile becomes what it is known to be. Messages that somebody else has settled are left out.
+    `more` is called within the same transaction.
     """
     with writing(engine) as connection:
-        return settle(connection, ended, attempts=attempts)
+        states = settle(connection, ended, attempts=attempts)
+        more(connection)
+    return states
 
 
 def settle(connection: Connection, ended: Sequence[Ended], *, attempts: int) -> dict[int, State]:
