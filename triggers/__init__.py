@@ -8,6 +8,7 @@ from __future__ import annotations
 from .abandoned_cart import AbandonedCart
 from .anniversary import Anniversary
 from .expiring_promo import ExpiringPromo
+from .opt_in import OptIn
 from .schedule import Schedule
 
-KINDS = {kind.kind: kind for kind in (AbandonedCart, Anniversary, ExpiringPromo, Schedule)}
+KINDS = {kind.kind: kind for kind in (AbandonedCart, Anniversary, ExpiringPromo, OptIn, Schedule)}

@@ -44,6 +44,17 @@ def filled(store: Engine, now: datetime) -> Engine:
             "value": Decimal(10),
             "currency": "GBP",
         }
+        asked = {"topics": {"news": "News, once a week"}}
+        c.execute(
+            insert(tables.opt_ins).values(
+                id=9,
+                customer_id=1,
+                topics=["news"],
+                asked_at=now,
+                expires_at=now + timedelta(days=7),
+                proof={"asked": asked},
+            )
+        )
         c.execute(
             insert(tables.coupons).values(
                 **coupon, title=None, expires_at=now + timedelta(days=2), loaded_at=now
@@ -58,6 +69,7 @@ SUBJECTS = {
     "anniversary": Subject(1, "first_order:2011", 20091205),
     "birthday": Subject(1, "birth_date:2011", 19801205),
     "newsletter": Subject(1, "schedule:2011-12-05", None),
+    "confirm_subscription": Subject(1, "opt_in:9", 9),
 }
 
 

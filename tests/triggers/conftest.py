@@ -80,7 +80,8 @@ def load(case_store: Engine) -> Callable[[Rows], None]:
 
 
 def _load(engine: Engine, given: Rows) -> None:
-    unknown = set(given) - {"customers", "carts", "orders", "coupons", "events", "customer_stats", "products"}
+    known = {"customers", "carts", "orders", "coupons", "events", "customer_stats", "products", "opt_ins"}
+    unknown = set(given) - known
     assert not unknown, f"no such rows: {unknown}"
     described = {row["id"]: row for row in given.get("customers", ())}
     named = {
@@ -116,6 +117,11 @@ def _load(engine: Engine, given: Rows) -> None:
             connection.execute(insert(tables.coupons), _row(tables.coupons, {"id": f"k{i}", **coupon}, ids))
         for i, event in enumerate(given.get("events", ())):
             connection.execute(insert(tables.events), _row(tables.events, {"id": f"e{i}", **event}, ids))
+        for asked in given.get("opt_ins", ()):
+            values = _row(tables.opt_ins, {key: v for key, v in asked.items() if key != "number"}, ids)
+            connection.execute(
+                insert(tables.opt_ins), {"id": asked.get("number", 1), "topics": ["news"], **values}
+            )
         for stats in given.get("customer_stats", ()):
             only = stats.get("first_order_at") or stats["last_order_at"]
             filled = {"orders": 1, "total": 10, "first_order_at": only, "last_order_at": only, **stats}

@@ -82,6 +82,7 @@ def test_kinds_import_nothing_heavy_themselves(project_root: Path) -> None:
         ("abandoned_cart", {"min_items": 0}, "greater than or equal to 1"),
         ("abandoned_cart", {"within": "99999999999d"}, "too long; expected at most 36500d"),
         ("expiring_promo", {"within": "0s"}, "must be longer than 0s"),
+        ("opt_in", {"within": "0s"}, "must be longer than 0s"),
         ("anniversary", {}, "Field required"),
         ("anniversary", {"of": "first_oder"}, "unknown date 'first_oder'. Did you mean 'first_order'?"),
         (
@@ -271,7 +272,7 @@ def test_a_subject_that_is_gone_has_nothing_to_say(
     """A cart or coupon deleted between plan and delivery: rendering then fails for this mail alone."""
     gone = Subject(1, "x", 999)
     with reading(case_store) as connection:
-        for name in ("abandoned_cart", "expiring_promo"):
+        for name in ("abandoned_cart", "expiring_promo", "opt_in"):
             assert kinds[name]().context(connection, [gone], MOMENT) == {gone: {}}
 
 
@@ -317,6 +318,21 @@ def test_a_subject_that_is_gone_has_nothing_to_say(
             "anniversary",
             {"of": {"event": "visited"}},
             {"events": [{"customer": "ann", "name": "visited", "at": LONG_AGO}]},
+        ),
+        ("opt_in", {}, {}),
+        (
+            "opt_in",
+            {},
+            {
+                "opt_ins": [
+                    {
+                        "customer": "ann",
+                        "asked_at": "2011-12-03T09:00:00Z",
+                        "expires_at": "2011-12-04T09:00:00Z",
+                        "confirmed_at": "2011-12-03T10:00:00Z",
+                    }
+                ]
+            },
         ),
         ("schedule", {"cron": "0 8 * * 5"}, {}),
     ],

@@ -43,6 +43,7 @@ __all__ = [
     "Finding",
     "Moment",
     "Subject",
+    "ToConfirm",
     "Trigger",
     "sa",
     "sql_json",
@@ -76,6 +77,12 @@ class Subject(NamedTuple):
     customer_id: int
     occasion: str
     subject_id: int | None
+
+
+class ToConfirm(NamedTuple):
+    """Stands in a context for the link that confirms an opt-in: whoever writes the mail has the key to sign it."""
+
+    opt_in_id: int
 
 
 class Finding(NamedTuple):
