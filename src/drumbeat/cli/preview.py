@@ -184,7 +184,9 @@ def _customer(project_dir: Path | None, external_id: str) -> dict[str, Any]:
 
 
 def _eml(rendered: Any, context: dict[str, Any], sender: Any) -> bytes:
-    from drumbeat.rendering.compose import address, compose, message_id
+    from drumbeat.rendering.compose import compose
+    from drumbeat.rendering.headers import address
+    from drumbeat.rendering.identity import message_id
 
     customer = context["customer"]
     names = (customer["first_name"], customer["last_name"])

@@ -7,5 +7,9 @@ inline.py       CSS into style attributes at compile time, or per mail where tha
 check.py        what `drumbeat validate` says about a template
 links.py        signed links: click, open, unsubscribe
 secret.py       the key they are signed with
-compose.py      headers and MIME, as bytes
+headers.py      addresses, names and subjects as header lines
+mime.py         the parts: quoted-printable, or as they are
+compose.py      a skeleton built once, and each mail as bytes
+identity.py     Message-ID, return path, and the message that either names
+dkim.py         signatures
 """
