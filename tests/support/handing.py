@@ -1,14 +1,16 @@
-"""Mails with parts, and what a backend made of them."""
+"""Mails with parts, what a backend made of them, and what a webhook makes of anything."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 from drumbeat.delivery import Answer, Backend, Mail, Parts
-from drumbeat.errors import DeliveryError
+from drumbeat.errors import DeliveryError, InputError
+from drumbeat.responses.webhooks import Webhook, WebhookCall
 
 TOKEN = "abcdefghijklmnopqrstuvwx27"
 
@@ -84,6 +86,23 @@ def hand_over(
         backend.close()
     assert set(handed.begun) <= set(handed.answers), "what was begun is done"
     return handed
+
+
+def told(webhook: Webhook, call: WebhookCall) -> str:
+    """Verify a call, read its events, and return all the texts in them, or the line that it was refused with.
+
+    The events' raw content must be JSON that UTF-8 can hold.
+    """
+    try:
+        webhook.verify(call)
+        events = webhook.events(call)
+    except InputError as error:
+        return str(error)
+    for event in events:
+        assert event.at.tzinfo is UTC
+        json.dumps(dict(event.raw), ensure_ascii=False).encode()
+    fields = ("recipient", "event_id", "token", "remote_id", "url", "status", "text", "agent", "ip")
+    return " ".join(str(getattr(event, name)) for event in events for name in fields)
 
 
 ODD: tuple[Any, ...] = (

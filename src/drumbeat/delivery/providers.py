@@ -26,10 +26,52 @@ def _mailgun(settings: Any) -> HttpBackend:
     return MailgunBackend(settings)
 
 
+def _postmark(settings: Any) -> HttpBackend:
+    from drumbeat.delivery.postmark import PostmarkBackend
+
+    return PostmarkBackend(settings)
+
+
+def _brevo(settings: Any) -> HttpBackend:
+    from drumbeat.delivery.brevo import BrevoBackend
+
+    return BrevoBackend(settings)
+
+
+def _mailjet(settings: Any) -> HttpBackend:
+    from drumbeat.delivery.mailjet import MailjetBackend
+
+    return MailjetBackend(settings)
+
+
+def _sparkpost(settings: Any) -> HttpBackend:
+    from drumbeat.delivery.sparkpost import SparkPostBackend
+
+    return SparkPostBackend(settings)
+
+
+def _resend(settings: Any) -> HttpBackend:
+    from drumbeat.delivery.resend import ResendBackend
+
+    return ResendBackend(settings)
+
+
+def _unisender_go(settings: Any) -> HttpBackend:
+    from drumbeat.delivery.unisender_go import UnisenderGoBackend
+
+    return UnisenderGoBackend(settings)
+
+
 PROVIDERS: Mapping[str, Callable[[Any], HttpBackend]] = {
     "ses": _ses,
     "sendgrid": _sendgrid,
     "mailgun": _mailgun,
+    "postmark": _postmark,
+    "brevo": _brevo,
+    "mailjet": _mailjet,
+    "sparkpost": _sparkpost,
+    "resend": _resend,
+    "unisender_go": _unisender_go,
 }
 """From a provider's name to what makes its backend of its settings, `delivery.<name>` in project.yaml.
 

@@ -26,10 +26,52 @@ def _mailgun(settings: Any) -> Webhook:
     return MailgunWebhook(settings)
 
 
+def _postmark(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.postmark import PostmarkWebhook
+
+    return PostmarkWebhook(settings)
+
+
+def _brevo(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.brevo import BrevoWebhook
+
+    return BrevoWebhook(settings)
+
+
+def _mailjet(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.mailjet import MailjetWebhook
+
+    return MailjetWebhook(settings)
+
+
+def _sparkpost(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.sparkpost import SparkPostWebhook
+
+    return SparkPostWebhook(settings)
+
+
+def _resend(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.resend import ResendWebhook
+
+    return ResendWebhook(settings)
+
+
+def _unisender_go(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.unisender_go import UnisenderGoWebhook
+
+    return UnisenderGoWebhook(settings)
+
+
 WEBHOOKS: Mapping[str, Callable[[Any], Webhook]] = {
     "ses": _ses,
     "sendgrid": _sendgrid,
     "mailgun": _mailgun,
+    "postmark": _postmark,
+    "brevo": _brevo,
+    "mailjet": _mailjet,
+    "sparkpost": _sparkpost,
+    "resend": _resend,
+    "unisender_go": _unisender_go,
 }
 """From a provider's name to what makes its webhook of its settings, `delivery.<name>` in project.yaml.
 
