@@ -55,9 +55,11 @@ BaseUrl = Annotated[
 
 
 class HttpSettings(Model):
-    """What every HTTP provider's settings share. Subclasses give `base_url` its value."""
+    """What every HTTP provider's settings share. Subclasses give `base_url` its value, or work it out."""
 
-    base_url: BaseUrl
+    base_url: BaseUrl | None = Field(
+        None, description="Where the API is, if not at the provider's usual place"
+    )
     timeout: Duration = Field(
         default="30s", validate_default=True, description="How long to wait for an answer"
     )
@@ -207,20 +209,28 @@ class HttpBackend:
     def _reply(self, call: Call) -> Reply | Answer:
         """Make the call, again where that is safe and may help; an Answer where there is no reply."""
         assert self._wire is not None  # noqa: S101 - hand_over opened it
+        # Once a try ended so that nobody knows, no later try but a success says how the call ended.
+        unknown = ""
         for tried in range(MORE_TRIES + 1):
             last = tried == MORE_TRIES
             try:
                 reply = self._wire.send(self.base_url, call)
             except Unsent as error:
+                if last and unknown:
+                    return Answer(Outcome.UNCERTAIN, unknown)
                 if last:
                     return Answer(Outcome.DEFERRED, str(error), scope=Scope.SERVER)
             except Unanswered as error:
+                unknown = str(error)
                 if last or not call.idempotent:
-                    return Answer(Outcome.UNCERTAIN, str(error))
+                    return Answer(Outcome.UNCERTAIN, unknown)
             else:
                 if last or not call.idempotent or reply.status // 100 != 5 or reply.status == 503:
                     break
+                unknown = reply.text
             self._sleep(0.5 * 4**tried)
+        if unknown and reply.status // 100 != 2:
+            return Answer(Outcome.UNCERTAIN, f"{unknown}; again: {reply.text}"[:LONGEST_TEXT], reply.status)
         return reply
 
     def _read(self, reply: Reply, parcels: Sequence[Any]) -> Sequence[Answer]:
