@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from drumbeat.ledger.reach import MAIL, SMS, TELEGRAM, unreachable
 from drumbeat.ledger.states import Reason
-from drumbeat.responses.consent import Change, change
+from drumbeat.responses.consent import Change, change, granted_topics
 from drumbeat.responses.record import possible
 from drumbeat.responses.suppress import (
     EVERY_TOPIC,
@@ -61,6 +61,7 @@ class Mailbox:
     readers: tuple[Reader, ...]
     email_key: str | None
     language: str | None
+    country: str | None
     time_zone: str | None
     shown: tuple[str, ...]
     blocked: Mapping[str, str]
@@ -80,7 +81,7 @@ def find(
     customers, pauses aside.
     """
     row = connection.execute(
-        select(*READER, customers.c.language, customers.c.time_zone)
+        select(*READER, customers.c.language, customers.c.country, customers.c.time_zone)
         .join(messages, messages.c.customer_id == customers.c.id)
         .where(messages.c.id.in_(possible([message_id])))
     ).first()
@@ -103,6 +104,7 @@ def find(
         readers,
         row.email_key,
         row.language,
+        row.country,
         row.time_zone,
         shown,
         _blocked(connection, readers, topics, shown),
@@ -162,6 +164,12 @@ def _blocked(
     return blocked
 
 
+def topic_of(connection: Connection, message_id: int) -> str | None:
+    """Return a message's topic; None for a message that is not there."""
+    ids = possible([message_id])
+    return connection.execute(select(messages.c.topic).where(messages.c.id.in_(ids))).scalar()
+
+
 def save(
     connection: Connection,
     mailbox: Mailbox,
@@ -174,26 +182,26 @@ def save(
     """Let the choice hold from `at` on, for every customer with the mailbox. `proofs`: by topic.
 
     A topic that is chosen is consented to, and the reader's own unsubscribes from it are taken back, never what a
-    bounce, a complaint or the company said. One that is not chosen is withdrawn and suppressed, so that a later
-    import of an old consent brings nothing back. A channel of which nothing is chosen is suppressed as a whole.
+    bounce, a complaint or the company said. One that was consented to and is not chosen is withdrawn and suppressed,
+    so that an import of the old consent brings nothing back; with the last one of a channel, the whole channel is.
     """
+    agreed = granted_topics(connection, [reader.id for reader in mailbox.readers])
+    # What nobody agreed to is not taken back: a consent that comes later must not meet an old no to it.
+    ended = set().union(*agreed.values()) - choice.topics
     free = [name for name in mailbox.shown if name not in mailbox.blocked]
-    for channel in sorted({topics[name].channel for name in free}):
-        names = [name for name in free if topics[name].channel == channel]
-        wanted = {name for name in names if name in choice.topics}
-        keys = mailbox.keys(channel) if channel in ADDRESSED else set()
-        ended = set(names) - wanted if wanted else {*names, EVERY_TOPIC}
-        suppress_all(
-            connection,
-            {(key, name): at for key in keys for name in ended},
-            reason=OWN_CHOICE[0],
-            source=SOURCE,
-        )
+    for channel in sorted({topics[name].channel for name in free} & set(ADDRESSED)):
+        names = {name for name in free if topics[name].channel == channel}
+        keys, wanted, over = mailbox.keys(channel), names & choice.topics, names & ended
+        if over and not wanted:
+            over.add(EVERY_TOPIC)
+        since = {(key, name): at for key in keys for name in over}
+        suppress_all(connection, since, reason=OWN_CHOICE[0], source=SOURCE)
         lift(connection, keys, topics={*wanted, EVERY_TOPIC} if wanted else ())
     changes = [
         Change(reader.id, name, granted=name in choice.topics, at=at, source=SOURCE, proof=proofs.get(name))
         for name in free
         for reader in mailbox.readers
+        if name in choice.topics or name in agreed.get(reader.id, ())
     ]
     new = choice.topics - mailbox.choice.topics
     change(connection, [one for one in changes if one.topic in new], renew=True)
