@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from drumbeat.responses.kinds import MEANING, Actor, Kind
-from drumbeat.responses.machines import judge, mark_bursts, rules
+from drumbeat.responses.evidence import weigh
+from drumbeat.responses.machines import judge, rules
 from drumbeat.responses.record import Response, hit_key, record
 from drumbeat.store.engine import writing
 
@@ -113,11 +114,12 @@ def test_many_links_in_one_second_are_a_scanner_also_those_stored_before(scene):
     at = scene.at(1)
     links = [click(scanned, at + timedelta(milliseconds=300 * n), url=f"{LINK}/{n}") for n in range(3)]
     alone = click(scanned, scene.at(3), url=f"{LINK}/0")
+    opened = Response(scanned, Kind.OPENED, scene.at(0.5), "opened", raw={"rule": ""})
     calm = [click(read, at + timedelta(seconds=20 * n), url=f"{LINK}/{n}") for n in range(3)]
-    for hits in ([links[0]], [links[1]], calm, [links[2]], [alone]):
+    for hits in ([opened], [links[0]], [links[1]], calm, [links[2]], [alone]):
         with writing(scene.engine) as connection:
             record(connection, hits)
-            mark_bursts(connection, hits)
+            weigh(connection, hits)
     classes = {row.dedupe_key: (row._mapping["class"], row.raw["rule"]) for row in scene.rows("responses")}
     assert {classes[hit.dedupe_key] for hit in links} == {("machine", "burst_of_links")}
-    assert {classes[hit.dedupe_key] for hit in [alone, *calm]} == {("unknown", "")}
+    assert {classes[hit.dedupe_key] for hit in [opened, alone, *calm]} == {("unknown", "")}

@@ -14,25 +14,31 @@ MAX_BODY = 16 * 1024
 """A one-click POST has 26 bytes, a form with the same 200."""
 
 
-class SecurityHeaders:
-    """Nothing is embedded, framed, indexed, cached or told to others.
+def security_headers(style: str) -> dict[str, str]:
+    """Return what every answer carries: nothing is embedded, framed, indexed, cached or told to others.
 
-    `Referrer-Policy: no-referrer` keeps the token in our URL from the page a link leads to.
+    `style`: the one style sheet that pages may have. `Referrer-Policy: no-referrer` keeps the token in our URL
+    from the page a link leads to.
     """
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
+        ),
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Robots-Tag": "noindex, nofollow",
+        "Cache-Control": "no-store",
+    }
+
+
+class SecurityHeaders:
+    """Puts them on the answers of an application."""
 
     def __init__(self, app: ASGIApp, style: str) -> None:
-        digest = b64encode(sha256(style.encode()).digest()).decode()
         self.app = app
-        self.headers = {
-            "Content-Security-Policy": (
-                f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; "
-                "base-uri 'none'; frame-ancestors 'none'"
-            ),
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-            "X-Robots-Tag": "noindex, nofollow",
-            "Cache-Control": "no-store",
-        }
+        self.headers = security_headers(style)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything on, with the headers put on each answer."""
@@ -47,11 +53,13 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body. Raises HTTPException 413 once it is longer than MAX_BODY, whatever it announced."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
+async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
+    """Return the body. Raises HTTPException 413 once it is longer than `limit`, whatever it announced."""
+    parts: list[bytes] = []
+    length = 0
+    async for part in request.stream():
+        length += len(part)
+        if length > limit:
             raise HTTPException(413)
-    return body
+        parts.append(part)
+    return b"".join(parts)

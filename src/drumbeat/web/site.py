@@ -6,7 +6,6 @@ serves them before its own, so that they may also take an address over.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,20 +18,31 @@ from starlette.routing import BaseRoute
 from drumbeat.clock import Clock
 from drumbeat.errors import InputError
 from drumbeat.rendering.links import Links, Token
-from drumbeat.responses.record import Response
+from drumbeat.responses.machines import Machines, shipped
+from drumbeat.web.callers import Callers
 from drumbeat.web.pages import Pages
-from drumbeat.web.spill import Spill
+from drumbeat.web.spill import Item, Spill
+from drumbeat.web.writer import PATIENCE_S as PATIENCE_S
 from drumbeat.web.writer import Kept, Writer
-
-PATIENCE_S = 2.0
-"""A reader waits no longer than this for the database; then the hit is spilled."""
 
 
 class Site:
     """One server's things. `folder`: the project's `.drumbeat`, for the spill file."""
 
-    def __init__(self, engine: Engine, links: Links, clock: Clock, folder: Path, pages: Pages) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        links: Links,
+        clock: Clock,
+        folder: Path,
+        pages: Pages,
+        *,
+        machines: Machines | None = None,
+        callers: Callers | None = None,
+    ) -> None:
         self.engine, self.links, self.clock, self.pages = engine, links, clock, pages
+        self.machines = machines or shipped()
+        self.callers = callers or Callers()
         self.spill = Spill(folder / "spill")
         self.writer = Writer(engine, self.spill)
 
@@ -46,18 +56,18 @@ class Site:
             raise HTTPException(404)
         return token
 
-    async def keep(self, hit: Response) -> Kept:
-        """Wait until the hit is durable, in the store or, after PATIENCE_S, in the spill file."""
-        stored = asyncio.wrap_future(self.writer.submit(hit))
-        try:
-            return await asyncio.wait_for(asyncio.shield(stored), PATIENCE_S)
-        except TimeoutError:
-            return await asyncio.to_thread(self.writer.spill, [hit])
+    async def keep(self, item: Item) -> Kept:
+        """Wait until the item is durable, in the store or, after PATIENCE_S, in the spill file."""
+        return await self.writer.keep(item)
 
     def page(self, request: Request, page: str, status: int = 200) -> HTMLResponse:
         """Answer with a page of words.yaml in the reader's language."""
         text = self.pages.render(page, request.headers.get("accept-language", ""))
         return HTMLResponse(text, status_code=status)
+
+    def caller(self, request: Request) -> str:
+        """Return the address of whoever asks, behind our own proxies; '' where it is not known."""
+        return self.callers.address(request.scope.get("client"), request.headers)
 
 
 MoreRoutes = Callable[[Site], Iterable[BaseRoute]]

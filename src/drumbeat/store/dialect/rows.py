@@ -37,7 +37,9 @@ def rows(name: str, columns: Mapping[str, TypeEngine[Any]], data: Iterable[Seque
     Cells: str, int, date, aware datetime or None, as the column's type takes them.
     """
     types = tuple(columns.values())
-    return _table(name, columns, bindparam(None, [list(row) for row in data], type_=_Rows(types), unique=True))
+    return _table(
+        name, columns, bindparam(None, [list(row) for row in data], type_=_Rows(types), unique=True)
+    )
 
 
 def _table(name: str, columns: Mapping[str, TypeEngine[Any]], document: BindParameter[Any]) -> CTE:
@@ -83,7 +85,7 @@ class OverRows:
 
     def _write(self, connection: Connection) -> _Written:
         dialect = connection.dialect
-        given = _table("given", self._columns, bindparam("document", type_=self._rows))
+        given = _table("given", self._columns, bindparam("document", [], type_=self._rows))
         statement = self._make(given, connection)
         compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         fixed = {name: value for name, value in compiled.params.items() if name != "document"}
