@@ -30,6 +30,7 @@ class BounceReason(StrEnum):
     MESSAGE_TOO_BIG = "message_too_big"
     CONTENT = "content"
     NETWORK = "network"
+    PROTOCOL = "protocol"
     SYSTEM = "system"
     EXPIRED = "expired"
     UNSUBSCRIBED = "unsubscribed"
@@ -55,6 +56,7 @@ MEANING: Mapping[BounceReason, str] = {
     BounceReason.MESSAGE_TOO_BIG: "it is larger than the mailbox or server takes",
     BounceReason.CONTENT: "the message's form is refused",
     BounceReason.NETWORK: "the receiving server could not be reached, or routing loops",
+    BounceReason.PROTOCOL: "the two mail servers did not understand each other",
     BounceReason.SYSTEM: "the receiving server has a fault of its own",
     BounceReason.EXPIRED: "it could not be handed on in time",
     BounceReason.UNSUBSCRIBED: "the provider keeps the address on its own list of refusals",

@@ -1,0 +1,169 @@
+"""Bounces in nobody's format: qmail, Exim, old Postfix and sendmail, Gmail, Notes, firewalls and the rest.
+
+Who failed is found by flufl.bounce where it knows the sender's habits, else here. What the other server said
+is read here, as flufl.bounce keeps addresses alone.
+"""
+
+from __future__ import annotations
+
+import email
+import re
+
+from drumbeat.responses.bounces.addresses import ADDRESS, addresses_in, header_addresses, unique
+from drumbeat.responses.bounces.findings import Finding
+from drumbeat.responses.bounces.mime import Headers, Mail
+from drumbeat.responses.bounces.prose import split_original
+from drumbeat.responses.bounces.reply import best_status, judge, one_line, read_prose, read_reply
+from drumbeat.responses.kinds import Kind
+
+MOST_RECIPIENTS = 50
+_FOR_FLUFL_BYTES = 100_000
+_FOR_FLUFL_LINE = 1_000
+
+_MACHINE = re.compile(
+    r"^(?:mailer[._-]?daemon|post[._-]?master|mail[._-]?delivery\S*|mail[._-]?system|mailmaster|mdaemon|"
+    r"(?:no-?reply-)?bounces?\S*|daemon|mail[._-]?administrator|system[._-]?administrator|microsoftexchange\S*)$",
+    re.IGNORECASE,
+)
+_FAILED = re.compile(
+    r"undeliver|non-?deliver|delivery[\s\S]{0,30}(?:fail|status|error|problem|delay|impossible|notification)|"
+    r"(?:mail|message) (?:delivery )?(?:failure|failed|error|system error|could not be|was not|rejected|delayed|status)|"
+    r"returned (?:mail|message|e-?mail)|failure notice|returning (?:message|mail) to sender|"
+    r"(?:unable|failed|could not|couldn't|cannot|can't|not able) (?:to )?(?:be )?deliver|"
+    r"(?:could not|couldn't|cannot|can't|wasn't|was not|not(?: yet)?) (?:be |been )?(?:delivered|relayed|sent)|"
+    r"did not reach|mailbox is full|over quota|blocked by|mail system error|errors? from|address(?:es)? failed|"
+    r"unzustellbar|nicht zugestellt|non remis|[ée]chec de (?:la )?(?:remise|distribution)|no (?:se )?(?:ha podido )?entrega|"
+    r"n[aã]o (?:foi )?entregue|mancato recapito|недоставлен|не доставлен|не может быть доставлено|配信|送信できません|退信|无法投递",
+    re.IGNORECASE,
+)
+_STILL_TRYING = re.compile(
+    r"warning message only|has been delayed|is delayed|not yet been delivered|temporary failure report|"
+    r"delivery attempts will (?:be )?continue|will (?:be retried|keep trying|continue to (?:try|attempt))|still trying|"
+    r"delay reason|you do(?: not|n't) need to re-?send",
+    re.IGNORECASE,
+)
+# A list that refuses a stranger writes in its own name, with no sign of a bounce.
+_NOT_A_MEMBER = re.compile(
+    rf"not (?:a )?member of (?:this|the) (?:mailing )?list\W{{0,3}}({ADDRESS.pattern})", re.IGNORECASE
+)
+
+_AT_LINE_START = re.compile(
+    rf"^\s{{0,8}}<?({ADDRESS.pattern})>?(?:\s+\(expanded[^)]{{0,200}}\))?\s*(?::|\.\.\.)", re.MULTILINE
+)
+_INLINE = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?:recipients?|failed addresses?|intended for|addressed to)(?: address)?\s*:\s*<?({ADDRESS.pattern})",
+        rf"rcpt to:\s*<?({ADDRESS.pattern})",
+        rf"(?:deliver\w*|undeliverable|message|mail|sent)(?: \w+){{0,4}} to:?\s+(?:the following \w+:?\s+)?<?({ADDRESS.pattern})",
+        rf"(?:mailbox is full|over quota)\W{{1,4}}({ADDRESS.pattern})",
+    )
+)
+_LINE_OF_ITS_OWN = re.compile(
+    rf"^[\s*•>-]{{0,12}}<?({ADDRESS.pattern})>?(?:\s*<mailto:[^>]{{0,200}}>)?\s*$", re.MULTILINE
+)
+
+
+def read_freeform(mail: Mail) -> list[Finding]:
+    """Return what a bounce or delay in words says; nothing where the mail is none."""
+    told, below = split_original(mail.text)
+    if (listed := _NOT_A_MEMBER.search(told)) is not None:
+        return [_finding(told, listed.group(1), Kind.BOUNCED, "list", alone=True)]
+    named = header_addresses(*mail.headers.all("x-failed-recipients"))
+    subject = mail.headers.words("subject")
+    if not named and not (
+        from_machine(mail.headers)
+        and (_FAILED.search(subject) or _FAILED.search(told) or read_reply(told).code)
+    ):
+        return []
+    by = "x-failed-recipients"
+    if not named:
+        named, by = _by_flufl(mail), "flufl.bounce"
+    if not named:
+        named, by = _by_ourselves(told, mail, below), "words"
+    kind = (
+        Kind.DEFERRED
+        if _STILL_TRYING.search(told) and not re.search(r"fail", subject, re.IGNORECASE)
+        else Kind.BOUNCED
+    )
+    alone = len(named) <= 1
+    if not named:
+        return [_finding(told, None, kind, "words", alone=True)]
+    return [_finding(told, name, kind, by, alone=alone) for name in named[:MOST_RECIPIENTS]]
+
+
+def _finding(told: str, recipient: str | None, kind: Kind, by: str, *, alone: bool) -> Finding:
+    said, texts = read_prose(told, [recipient] if recipient else [], alone=alone)
+    verdict = judge(said.code, said.statuses, texts, said.step)
+    return Finding(
+        kind, "words", recipient, verdict, best_status(said.statuses), one_line(said.words.strip()), {"found_by": by}
+    )
+
+
+def from_machine(headers: Headers) -> bool:
+    """Say whether a mail program wrote the mail: its sender is empty, or a name that programs bear."""
+    sender = headers.get("from")
+    found = addresses_in(sender)
+    if not found:
+        return not sender or "<>" in sender or bool(re.match(r"\W*mailer-daemon", sender, re.IGNORECASE))
+    if _MACHINE.match(found[0].rpartition("@")[0]):
+        return True
+    return headers.get("return-path").strip() == "<>" and bool(_FAILED.search(headers.words("subject")))
+
+
+def _by_flufl(mail: Mail) -> list[str]:
+    """Return the addresses that flufl.bounce finds.
+
+    It gets the mail rebuilt, with our limits: the standard library's parser under it, and some of its
+    patterns, take their time over long lines and many parts.
+    """
+    from flufl.bounce import all_failures
+
+    lines = [
+        f"{name}: {value[:_FOR_FLUFL_LINE]}" for name, value in mail.headers.rows if name not in _REBUILT
+    ]
+    several = mail.kind.startswith("multipart/")
+    if several:
+        lines.append(f'content-type: {mail.kind}; boundary="=_drumbeat"')
+    lines.append("")
+    for part in mail.parts:
+        if not part.kind.startswith("text/"):
+            continue
+        if several:
+            lines += ["--=_drumbeat", f"content-type: {part.kind}", ""]
+        lines += [line[:_FOR_FLUFL_LINE] for line in part.text.split("\n")]
+    if several:
+        lines += ["--=_drumbeat--", ""]
+    source = "\n".join(lines)[:_FOR_FLUFL_BYTES].encode("ascii", "replace")
+    try:
+        passing, lasting = all_failures(email.message_from_bytes(source))
+    except Exception:  # noqa: BLE001 - a fault of its patterns on foreign input must not lose the mail
+        return []
+    names = sorted(name.decode("ascii", "replace") for name in passing | lasting)
+    return [name for name in names if ADDRESS.fullmatch(name)]
+
+
+_REBUILT = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
+
+
+def _by_ourselves(told: str, mail: Mail, below: Headers) -> list[str]:
+    """Return the addresses that the text names as failed; where it names none, whom the returned mail went to.
+
+    Our own addresses stand there too ("your message from ..."), and are left out where others remain.
+    """
+    ours = {
+        name.lower()
+        for headers in (mail.headers, mail.original, below)
+        for name in header_addresses(*headers.all("from", "return-path", "sender", "reply-to"))
+    } | {name.lower() for name in header_addresses(*mail.headers.all("to", "delivered-to"))}
+    guesses = [
+        _AT_LINE_START.findall(told),
+        *(pattern.findall(told) for pattern in _INLINE),
+        _LINE_OF_ITS_OWN.findall(told),
+        header_addresses(*mail.original.all("to"), *below.all("to")),
+    ]
+    for found in guesses:
+        named = unique(name for raw in found for name in addresses_in(raw))
+        if others := [name for name in named if name.lower() not in ours]:
+            return others
+    return next((unique(found) for found in guesses if found), [])

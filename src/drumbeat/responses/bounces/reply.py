@@ -1,0 +1,129 @@
+"""Find what an SMTP server said inside text: codes, its own words, and which command it refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from drumbeat.responses.bounces.classify import Step, Verdict, classify, step_in
+from drumbeat.responses.bounces.prose import split_original, told_of
+from drumbeat.responses.bounces.statuses import EXACT
+
+_CODE = re.compile(r"(?:^|(?<=[\s:;>\[('\"]))([45]\d\d)(?=[ \-:)\]'\"]|$)", re.MULTILINE)
+_STATUS = re.compile(r"(?<![\d.])([245]\.[0-7]\.\d{1,3})(?![\d.]*\d)")
+_ASKED = re.compile(r"\s*(?:>>>|Sent <<<|In:)\s*(\S.{0,200})", re.IGNORECASE)
+_ANSWERED = re.compile(r"\s*(?:<<<|Received >>>|Out:)\s*([245]\d\d\b.{0,1000})", re.IGNORECASE)
+_RCPT_WAS_REFUSED = re.compile(
+    r"<<<\s*5\d\d.{0,80}(?:need\s+rcpt|rcpt\s+first|valid\s+rcpt|rcpt\s+command|no\s+(?:valid\s+)?recipients)",
+    re.IGNORECASE,
+)
+_COMMANDS = (
+    ("MAIL", Step.MAIL),
+    ("RCPT", Step.RCPT),
+    ("DATA", Step.DATA),
+    ("BDAT", Step.DATA),
+    (".", Step.DATA),
+    ("EHLO", Step.HELO),
+    ("HELO", Step.HELO),
+    ("LHLO", Step.HELO),
+)
+LONGEST_SHOWN = 500
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server said. `words` begins at its code, where it gave one."""
+
+    code: int | None = None
+    statuses: tuple[str, ...] = ()
+    words: str = ""
+    step: Step | None = None
+
+
+def read_reply(text: str) -> Reply:
+    """Return the first refusal that stands in a text: a session's transcript, or a sentence that quotes it."""
+    if (found := _from_transcript(text)) is not None:
+        return found
+    code = _CODE.search(text)
+    words = text
+    if code is not None:
+        words = text[code.start() :].partition("\n\n")[0]
+    return Reply(int(code.group(1)) if code else None, tuple(_STATUS.findall(words)), words, step_in(text))
+
+
+def _from_transcript(text: str) -> Reply | None:
+    """Read `>>> RCPT TO:..` and `<<< 550 ..` lines; a refusal before any command came with the greeting."""
+    step: Step | None = Step.CONNECT
+    words: list[str] = []
+    code = ""
+    for line in text.split("\n"):
+        if (asked := _ASKED.match(line)) is not None:
+            if words:
+                break
+            command = asked.group(1).upper()
+            step = next((known for name, known in _COMMANDS if command.startswith(name)), None)
+        elif (answered := _ANSWERED.match(line)) is not None:
+            if answered.group(1)[0] in "45" and (not words or answered.group(1)[:3] == code):
+                code = answered.group(1)[:3]
+                words.append(answered.group(1))
+        elif words:
+            break
+    if not words:
+        return None
+    if step is Step.DATA and _RCPT_WAS_REFUSED.search(text):
+        # Commands were pipelined: DATA was sent before the answer to RCPT came.
+        step = Step.RCPT
+    said = " ".join(words)
+    return Reply(int(code), tuple(_STATUS.findall(said)), said, step)
+
+
+def read_prose(text: str, names: list[str], *, alone: bool) -> tuple[Reply, list[str]]:
+    """Return what was said of an address in a mail's prose, and the texts that tell why, the closest first.
+
+    `names`: the address, and others that it goes by; `alone`: the mail is about no other.
+    """
+    section = told_of(text, names, alone=alone)
+    said = read_reply(section)
+    texts = [said.words, section] if said.code else [section]
+    whole = split_original(text)[0]
+    if alone and not said.code and whole != section:
+        # Some tell the cause first and whom it concerns after.
+        beyond = read_reply(whole)
+        texts += [beyond.words, whole] if beyond.code else [whole]
+        said = Reply(beyond.code, said.statuses or beyond.statuses, beyond.words if beyond.code else section, beyond.step)
+    return said, texts
+
+
+def statuses_in(text: str) -> tuple[str, ...]:
+    """Return the enhanced status codes in a text, in order."""
+    return tuple(_STATUS.findall(text))
+
+
+def best_status(candidates: tuple[str, ...]) -> str | None:
+    """Return the status code that says most: one with an exact meaning, else any but x.0.0, else the first."""
+    for known in (
+        lambda status: status[2:] in EXACT,
+        lambda status: not status.endswith(".0.0"),
+        lambda _: True,
+    ):
+        if (found := next((status for status in candidates if known(status)), None)) is not None:
+            return found
+    return None
+
+
+def judge(code: int | None, candidates: tuple[str, ...], texts: list[str], step: Step | None) -> Verdict:
+    """Return the verdict of the first text that says anything.
+
+    `texts`: the server's own words first; what the reporting system added comes after, since help pages list
+    every cause there may be.
+    """
+    status = best_status(candidates)
+    verdicts = [classify(code, status, text, step=step) for text in texts if text.strip()]
+    verdicts.append(classify(code, status, "", step=step))
+    return next((verdict for verdict in verdicts if verdict.told), verdicts[0])
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line to show, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_SHOWN else f"{line[: LONGEST_SHOWN - 1]}…"

@@ -1,0 +1,109 @@
+"""Delivery status notifications: RFC 3464, with addresses beyond ASCII RFC 6533."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from drumbeat.responses.bounces.addresses import field_address
+from drumbeat.responses.bounces.fields import groups_in
+from drumbeat.responses.bounces.findings import Finding
+from drumbeat.responses.bounces.mime import Headers, Mail
+from drumbeat.responses.bounces.reply import best_status, judge, one_line, read_prose, read_reply, statuses_in
+from drumbeat.responses.kinds import Kind
+
+MOST_RECIPIENTS = 100
+_REPORTS = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_RECIPIENT_FIELDS = ("final-recipient", "original-recipient", "x-actual-recipient")
+_FIELD_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,40}\s*")
+_HAS_FIELDS = re.compile(r"^(?:Final|Original)-Recipient:", re.MULTILINE | re.IGNORECASE)
+_WARNS = re.compile(r"delay|warning|verzöger|retard|задерж", re.IGNORECASE)
+
+_KINDS: Mapping[str, Kind] = {
+    # The values of Action, and what servers write in their place.
+    "fail": Kind.BOUNCED,
+    "error": Kind.BOUNCED,
+    "bounce": Kind.BOUNCED,
+    "delay": Kind.DEFERRED,
+    "deliver": Kind.DELIVERED,
+    "relay": Kind.DELIVERED,  # handed to a system that sends no reports
+    "expand": Kind.DELIVERED,  # a list took it
+}
+
+
+def read_report(mail: Mail) -> list[Finding]:
+    """Return what a report says of each recipient; nothing where the mail is none."""
+    groups = list(_groups(mail))
+    found = [
+        finding
+        for group in groups
+        if any(group.get(name) for name in _RECIPIENT_FIELDS)
+        if (finding := _finding(group, mail, alone=len(groups) <= 2)) is not None
+    ]
+    return found[:MOST_RECIPIENTS]
+
+
+def _groups(mail: Mail) -> Iterator[Headers]:
+    """Give the groups of fields of every report in the mail.
+
+    Some gateways show the report as text, others lose the part's type on the way.
+    """
+    texts = [part.text for part in mail.parts if part.kind in _REPORTS]
+    if not any(_HAS_FIELDS.search(text) for text in texts):
+        texts += [part.text for part in mail.parts if part.kind.startswith("text/")]
+    for text in texts:
+        if _HAS_FIELDS.search(text):
+            yield from groups_in(text)
+
+
+def _finding(group: Headers, mail: Mail, *, alone: bool) -> Finding | None:
+    final = field_address(group.get("final-recipient"))
+    original = field_address(group.get("original-recipient"))
+    recipient = original or final or field_address(group.get("x-actual-recipient"))
+    status = best_status(statuses_in(group.get("status")))
+    kind = _kind(group.get("action"), status, mail.headers.words("subject"))
+    if kind is None:
+        return None
+    more = {"action": group.get("action")[:40]}
+    if final and recipient and final.lower() != recipient.lower():
+        more["final_recipient"] = final
+    if group.get("remote-mta"):
+        more["remote"] = one_line(group.get("remote-mta").partition(";")[2] or group.get("remote-mta"))[:200]
+    label, _, rest = group.get("diagnostic-code").partition(";")
+    diagnosis = (rest if _FIELD_TYPE.fullmatch(label) else group.get("diagnostic-code")).strip()
+    if kind is Kind.DELIVERED:
+        return Finding(kind, "dsn", recipient, status=status, text=one_line(diagnosis), more=more)
+    said = read_reply(diagnosis)
+    beside, shown = read_prose(mail.text, [name for name in (final, recipient) if name], alone=alone)
+    candidates = said.statuses + tuple(filter(None, [status])) + beside.statuses
+    verdict = judge(
+        said.code or beside.code,
+        candidates,
+        [diagnosis, group.get("status").partition("(")[2], *shown],
+        beside.step or said.step,
+    )
+    return Finding(
+        kind,
+        "dsn",
+        recipient,
+        verdict,
+        best_status(candidates),
+        one_line(diagnosis or beside.words.strip().partition("\n\n")[0]),
+        more,
+    )
+
+
+def _kind(action: str, status: str | None, subject: str) -> Kind | None:
+    """Return what happened: by Action, else by the status code's class; None where neither is there."""
+    action = action.strip().lower()
+    found = next((kind for word, kind in _KINDS.items() if action.startswith(word)), None)
+    if found is not None:
+        return found
+    match (status or "")[:1]:
+        case "2":
+            return Kind.DELIVERED
+        case "4":
+            return Kind.DEFERRED if _WARNS.search(subject) else Kind.BOUNCED
+        case "5":
+            return Kind.BOUNCED
+    return None
