@@ -76,6 +76,9 @@ OWN_HEADERS = frozenset({"message-id", "list-id"})
 """Of our headers those that Mailjet forbids: it gives them itself, and refuses a mail that has one."""
 
 
+WHERE = "see the account and its senders at app.mailjet.com"
+
+
 class MailjetBackend(HalvingBackend):
     """Hands mails to Mailjet's Send API."""
 
@@ -134,6 +137,8 @@ class MailjetBackend(HalvingBackend):
     def refusal(self, reply: Reply, parcels: Sequence[Mail]) -> Sequence[Answer] | None:
         """Read the results under a 4xx too, else the error of the call as a whole; nothing was sent then."""
         if (results := _results(reply)) is not None:
+            if results and all(_gravest(_errors(result)) is _Verdict.ACCOUNT for result in results):
+                raise DeliveryError(f"Mailjet refuses our account: {_words(_errors(results[0]))}; {WHERE}")
             if len(results) == len(parcels):
                 return [_answer(result, reply.status) for result in results]
             text = f"an answer for {len(results)} of {len(parcels)} messages: {reply.text}"[:LONGEST_TEXT]
@@ -141,9 +146,7 @@ class MailjetBackend(HalvingBackend):
         said = reply.json
         code = said.get("ErrorCode") if isinstance(said, dict) else None
         if isinstance(code, str) and ERRORS.get(code) is _Verdict.ACCOUNT:
-            raise DeliveryError(
-                f"Mailjet refuses our account: {reply.text}; see the account at app.mailjet.com"
-            )
+            raise DeliveryError(f"Mailjet refuses our account: {reply.text}; {WHERE}")
         if reply.status in (400, 413):
             return self.by_halves(refused(reply.text, reply.status), parcels)
         return None
@@ -159,20 +162,32 @@ def _answer(result: Any, status: int) -> Answer:
     """Return how one mail of a call ended."""
     if isinstance(result, dict) and result.get("Status") == "success":
         return Answer(Outcome.ACCEPTED, "success", code=status, remote_id=_name(result.get("To")))
-    errors = result.get("Errors") if isinstance(result, dict) and result.get("Status") == "error" else None
-    known = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    if not known:
-        text = f"a result that cannot be read: {result!r}"[:LONGEST_TEXT]
-        return Answer(Outcome.UNCERTAIN, text, code=status)
-    text = "; ".join(f"{error.get('ErrorCode')}: {error.get('ErrorMessage')}" for error in known)
-    text = " ".join(text.split())[:LONGEST_TEXT]
-    verdict = max(_verdict(error) for error in known)
+    errors = _errors(result)
+    if not errors:
+        return Answer(
+            Outcome.UNCERTAIN, f"a result that cannot be read: {result!r}"[:LONGEST_TEXT], code=status
+        )
+    text, verdict = _words(errors), _gravest(errors)
     if verdict in (_Verdict.LATER, _Verdict.ACCOUNT):
         # Not raised: other mails of this call may have been taken.
         return later(text, status)
     if verdict is _Verdict.UNKNOWN:
         return Answer(Outcome.UNCERTAIN, text, code=status)
     return refused(text, status, dead=verdict is _Verdict.DEAD)
+
+
+def _errors(result: Any) -> list[dict[str, Any]]:
+    errors = result.get("Errors") if isinstance(result, dict) and result.get("Status") == "error" else None
+    return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+
+
+def _words(errors: Sequence[Mapping[str, Any]]) -> str:
+    said = "; ".join(f"{error.get('ErrorCode')}: {error.get('ErrorMessage')}" for error in errors)
+    return " ".join(said.split())[:LONGEST_TEXT]
+
+
+def _gravest(errors: Sequence[Mapping[str, Any]]) -> _Verdict | None:
+    return max((_verdict(error) for error in errors), default=None)
 
 
 def _verdict(error: Mapping[str, Any]) -> _Verdict:

@@ -162,9 +162,9 @@ def test_an_address_that_is_none_is_dead_the_senders_is_not(server: ProviderServ
 @pytest.mark.parametrize(
     ("errors", "outcome"),
     [
-        ([error("mj-0003"), error("send-0008")], Outcome.DEFERRED),
+        ([error("mj-0003"), error("new-1", status=429)], Outcome.DEFERRED),
+        ([error("mj-0013", "To[0].Email"), error("new-1", status=500)], Outcome.UNCERTAIN),
         ([error("new-1", status=400)], Outcome.REFUSED),
-        ([error("new-1", status=403)], Outcome.DEFERRED),
         ([error("new-1", status=429)], Outcome.DEFERRED),
         ([error("new-1", status=500)], Outcome.UNCERTAIN),
         ([{"ErrorCode": "new-1"}], Outcome.REFUSED),
@@ -179,6 +179,15 @@ def test_of_several_errors_the_weightiest_counts_and_new_ones_are_read_by_their_
     answer = Response(400, json={"Messages": [{"Status": "error", "Errors": errors}]})
     with provider_server(answer) as server:
         assert hand_over(backend(server.url), [mail()]).only.outcome is outcome
+
+
+@pytest.mark.parametrize("code", ["send-0006", "send-0007", "send-0008", "mj-0001", "mj-0015"])
+def test_where_every_mail_of_a_call_is_refused_for_the_account_the_hand_over_ends(
+    server: ProviderServer, code: str
+) -> None:
+    handed = hand_over(backend(server.url), [mail(f"{code}@example.com", f"k{n}") for n in range(3)])
+    assert f"{code}: As documented." in str(handed.error)
+    assert {one.outcome for one in handed.answers.values()} == {Outcome.DEFERRED}
 
 
 def test_a_call_has_at_most_50_mails(server: ProviderServer) -> None:
