@@ -49,7 +49,7 @@ UNKNOWN_IN_A_ROW = 3
 LONGEST_WAIT = timedelta(hours=6)
 
 BaseUrl = Annotated[
-    str, Field(pattern=r"^(https://[^\s/?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)(/[^\s?#]*)?$")
+    str, Field(pattern=r"^(https://[^\s/?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)(/[^\s?#]*)?$")
 ]
 """Where a provider's API is. Without TLS on this machine alone: calls carry keys and people's data."""
 

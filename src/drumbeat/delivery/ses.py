@@ -33,7 +33,7 @@ QUOTA_WAIT = timedelta(minutes=10)
 """After the day's quota is used up: it is one of rolling 24 hours, and AWS asks to wait "up to 10 minutes".
 https://docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html"""
 
-REGION = r"[a-z]{2}(-[a-z]+)+-\d"
+REGION = r"[a-z]{2}(-[a-z]+)+-[0-9]"
 
 
 class SesSettings(HttpSettings):
