@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,14 @@ from drumbeat.delivery import Backend
 from drumbeat.delivery.console import ConsoleBackend
 from drumbeat.delivery.file import FileBackend
 from drumbeat.delivery.providers import PROVIDERS
-from drumbeat.errors import DeliveryError, UsageError
+from drumbeat.errors import UsageError
 from drumbeat.issues import nearest
 
 
 def _smtp(settings: Any, root: Path) -> Backend:
-    from drumbeat.delivery.smtp import SmtpBackend
-    from drumbeat.delivery.smtp_connect import SmtpServer
+    from drumbeat.delivery.smtp import from_settings
 
-    smtp = settings.smtp
-    return SmtpBackend(
-        SmtpServer(
-            host=smtp.host,
-            port=smtp.port,
-            tls=smtp.tls,
-            ca_file=root / smtp.ca_file if smtp.ca_file else None,
-            username=_secret(smtp.username_env, "username_env"),
-            password=_secret(smtp.password_env, "password_env"),
-            timeout=smtp.timeout.total_seconds(),
-        )
-    )
+    return from_settings(settings.smtp, root)
 
 
 def _file(settings: Any, root: Path) -> Backend:
@@ -68,14 +55,3 @@ def backend_of(channel: str, settings: Any, root: Path) -> Backend:
     if channel == "mail":
         return make_backend(settings.backend, settings, root)
     raise UsageError(f"unknown channel '{channel}'; expected mail")
-
-
-def _secret(variable: str | None, setting: str) -> str | None:
-    if variable is None:
-        return None
-    if not (value := os.environ.get(variable)):
-        raise DeliveryError(
-            f"the environment variable {variable} is not set;"
-            f" delivery.smtp.{setting} in project.yaml names it"
-        )
-    return value

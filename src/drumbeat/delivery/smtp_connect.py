@@ -1,143 +1,162 @@
-"""Connect to a mail server: greet, encrypt with a verified certificate, log in. smtplib does the talking.
+"""Connect to a mail server: greet, encrypt with a verified certificate, log in.
 
-RFC 5321 is the protocol, RFC 3207 STARTTLS, RFC 4954 AUTH.
+RFC 5321 is the protocol, RFC 3207 STARTTLS, RFC 4954 AUTH, RFC 8314 TLS from the first byte.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import smtplib
+import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
+from drumbeat.delivery.smtp_auth import log_in
+from drumbeat.delivery.smtp_replies import read
+from drumbeat.delivery.smtp_session import Offers, Session
+from drumbeat.delivery.smtp_settings import Auth, Tls, is_loopback, server_name
+from drumbeat.delivery.smtp_wire import Garbled, Lost, Wire, words
 from drumbeat.errors import DeliveryError
 
 
 @dataclass(frozen=True)
 class SmtpServer:
-    """Where and how to connect. `timeout` is in seconds and holds for each single wait.
+    """Where and how to connect. Times are in seconds.
 
+    `timeout`: for each single wait but the one for the answer to a mail's content, which is `content_timeout`.
     `tls`: certificates are always verified, against the system's authorities or against `ca_file` alone.
+    `token`, `token_file`: an OAuth 2 access token; the file is read at each login. `helo`: the name that we
+    greet with; our address where left out.
     """
 
     host: str
     port: int = 25
-    tls: Literal["none", "starttls", "implicit"] = "none"
+    tls: Tls = "none"
     ca_file: Path | None = None
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     timeout: float = 60.0
+    content_timeout: float = 600.0
+    auth: Auth = "auto"
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    helo: str | None = None
+    connections: int = 1
+    mails_per_connection: int = 1000
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return server_name(self.host, self.port)
 
 
-def connect(server: SmtpServer) -> smtplib.SMTP:
+def connect(server: SmtpServer) -> Session:
     """Return a connection that is encrypted and logged in as `server` says. Raises DeliveryError."""
-    if server.username and server.tls == "none" and not _is_loopback(server.host):
-        raise DeliveryError(
-            f"the password for {server} would travel in the clear;"
-            " set delivery.smtp.tls to starttls or implicit"
-        )
+    if server.username and server.tls == "none" and not is_loopback(server.host):
+        raise DeliveryError(_in_the_clear(server))
     context = None if server.tls == "none" else _trust(server)
-    connection: smtplib.SMTP | None = None
+    wire: Wire | None = None
     try:
-        connection = _Implicit(server, context) if server.tls == "implicit" and context else _Plain(server)
-        _greet(connection, server, context)
+        connected = socket.create_connection((server.host, server.port), server.timeout)
+        wire = Wire(connected, server.timeout)
+        if context is not None and server.tls == "implicit":
+            wire.encrypt(context, server.host)
+        return _greet(wire, server, connected, context if server.tls == "starttls" else None)
     except BaseException as error:
-        if connection is not None:
-            connection.close()
+        if wire is not None:
+            wire.close()
         if (explained := _explain(server, error)) is None:
             raise
         raise DeliveryError(explained) from error
-    return connection
 
 
-def _greet(connection: smtplib.SMTP, server: SmtpServer, context: ssl.SSLContext | None) -> None:
-    code, greeting = connection.connect(server.host, server.port)
-    if code != 220:
-        raise smtplib.SMTPConnectError(code, greeting)
+def _greet(
+    wire: Wire, server: SmtpServer, connected: socket.socket, upgrade: ssl.SSLContext | None
+) -> Session:
     # An address literal is a legal name (RFC 5321 section 4.1.3) and takes no look-up of our own name.
-    address = connection.sock.getsockname()[0] if connection.sock is not None else "127.0.0.1"
-    connection.local_hostname = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-    connection.ehlo_or_helo_if_needed()
-    if server.tls == "starttls":
-        connection.starttls(context=context)
-        connection.ehlo_or_helo_if_needed()
+    name = server.helo or _literal(connected.getsockname()[0])
+    # A socket is let go of when TLS takes over, so this is asked now.
+    near = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0]).is_loopback
+    _expect(server, "220", wire.reply())
+    offers = _ehlo(wire, server, name)
+    if upgrade is not None:
+        if not offers.starttls:
+            raise DeliveryError(
+                f"the mail server {server} cannot do what is asked: it does not offer STARTTLS;"
+                " check delivery.smtp.tls and port, and who is between"
+            )
+        wire.send(b"STARTTLS\r\n")
+        _expect(server, "220", wire.reply())
+        wire.encrypt(upgrade, server.host)
+        # What was offered in the clear may not be the server's word (RFC 3207 section 4.2).
+        offers = _ehlo(wire, server, name)
     if server.username:
-        connection.login(server.username, server.password or "")
+        if not wire.encrypted and not near:
+            raise DeliveryError(_in_the_clear(server))
+        log_in(wire, server, offers.auth)
+    return Session(wire, offers, str(server), server.content_timeout)
 
 
-class _Plain(smtplib.SMTP):
-    """smtplib's client, not connected yet."""
+def _ehlo(wire: Wire, server: SmtpServer, name: str) -> Offers:
+    """Greet; a server that knows no EHLO offers nothing (RFC 5321 section 3.2)."""
+    wire.send(f"EHLO {name}\r\n".encode())
+    reply = wire.reply()
+    if reply[:1] == b"5":
+        wire.send(f"HELO {name}\r\n".encode())
+        _expect(server, "250", wire.reply())
+        return Offers()
+    _expect(server, "250", reply)
+    return Offers.read(reply)
 
-    def __init__(self, server: SmtpServer) -> None:
-        super().__init__(local_hostname="localhost", timeout=server.timeout)
-        # STARTTLS verifies the certificate against this name; smtplib only learns it in the constructor
-        # that also connects.
-        self._host = server.host
+
+def _expect(server: SmtpServer, code: str, raw: bytes) -> None:
+    if raw[:3] == code.encode():
+        return
+    if raw[:1] not in (b"4", b"5"):
+        raise Garbled(f"an answer out of step: {read(raw).text}")
+    raise DeliveryError(f"the mail server {server} does not want us now: {read(raw).text}; try again later")
 
 
-class _Implicit(smtplib.SMTP_SSL):
-    """smtplib's client that encrypts from the first byte, not connected yet."""
+def _literal(address: str) -> str:
+    address = address.partition("%")[0]
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
-    def __init__(self, server: SmtpServer, context: ssl.SSLContext) -> None:
-        super().__init__(local_hostname="localhost", timeout=server.timeout, context=context)
-        self._host = server.host
+
+def _in_the_clear(server: SmtpServer) -> str:
+    return (
+        f"the password for {server} would travel in the clear; set delivery.smtp.tls to starttls or implicit"
+    )
+
+
+@lru_cache(maxsize=16)
+def _context(ca_file: Path | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
 
 
 def _trust(server: SmtpServer) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+        return _context(server.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise DeliveryError(
-            f"cannot read the CA file {server.ca_file}: {one_line(error)};"
+            f"cannot read the CA file {server.ca_file}: {words(error)};"
             " delivery.smtp.ca_file must name a PEM file"
         ) from None
 
 
 def _explain(server: SmtpServer, error: BaseException) -> str | None:
     """Return one line with what to do for an error of connecting; None for one that is not about it."""
-    text = one_line(error)
+    text = " ".join(str(error).split()) if isinstance(error, Lost) else words(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"the certificate of {server} is not trusted: {error.verify_message};"
+            f"the certificate of {server} is not trusted: {text};"
             " give its CA as delivery.smtp.ca_file, or the host by the name in its certificate"
         )
     if isinstance(error, ssl.SSLError):
         return f"cannot encrypt the connection to {server}: {text}; check delivery.smtp.tls and port"
-    if isinstance(error, smtplib.SMTPAuthenticationError):
-        return f"the mail server {server} refused the login: {text}; check user and password"
-    if (
-        isinstance(error, (smtplib.SMTPNotSupportedError, UnicodeEncodeError))
-        or type(error) is smtplib.SMTPException
-    ):
-        return f"the mail server {server} cannot do what is asked: {text}; check tls and username_env"
-    if isinstance(error, smtplib.SMTPResponseException):
-        return f"the mail server {server} does not want us now: {text}; try again later"
-    if isinstance(error, (smtplib.SMTPException, OSError)):
+    if isinstance(error, Garbled):
+        return f"the mail server {server} does not speak SMTP: {text}; check delivery.smtp.tls and port"
+    if isinstance(error, (Lost, OSError, UnicodeError)):
         return (
             f"cannot reach the mail server {server}: {text};"
             " check delivery.smtp in project.yaml and that the server runs"
         )
     return None
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an error of smtplib, ssl or the socket says, as one line without Python's own words."""
-    if isinstance(error, smtplib.SMTPResponseException):
-        detail = error.smtp_error
-        words = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
-        return " ".join(f"{error.smtp_code} {words}".split())
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, smtplib.SMTPException):
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
