@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from drumbeat.clock import zone
+from drumbeat.delivery.smtp_settings import Smtp
 from drumbeat.errors import UsageError
 from drumbeat.project.limits import ChannelCap, Limits, WarmUp
 from drumbeat.settings import Duration, Model, Name
@@ -77,20 +78,6 @@ class Cap(Model):
         if not value:
             raise ValueError("must be longer than 0s, or there is no cap at all")
         return value
-
-
-class Smtp(Model):
-    """A mail server to hand over to. Secrets are named environment variables."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(25, ge=1, le=65535)
-    tls: Literal["none", "starttls", "implicit"] = "none"
-    ca_file: str | None = Field(
-        None, description="Trust this CA instead of the system's, for a private server"
-    )
-    username_env: str | None = None
-    password_env: str | None = None
-    timeout: Duration = Field(default="60s", validate_default=True)
 
 
 class MailFolder(Model):
