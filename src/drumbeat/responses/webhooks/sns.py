@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from drumbeat.errors import DeliveryError, InputError
 from drumbeat.responses.webhooks import FRESH, Forged
-from drumbeat.responses.webhooks.payload import document, ident, instant, table
+from drumbeat.responses.webhooks.payload import document, ident, instant, table, text
 from drumbeat.responses.webhooks.signed import check_fresh
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def fetch(url: str) -> bytes:
 def read(body: bytes) -> Mapping[str, Any]:
     """Return an SNS message. Raises InputError for anything else."""
     found = table(document(body))
-    if found.get("Type") not in SIGNED:
+    kind = found.get("Type")
+    if not isinstance(kind, str) or kind not in SIGNED:
         raise InputError(
             "the call is no SNS message; expected a JSON object with Type."
             " Switch raw message delivery off for the subscription"
@@ -109,10 +110,10 @@ class Signatures:
 
         What costs nothing is asked first, so that strangers cannot make us fetch or compute.
         """
-        topic, message_id = message.get("TopicArn"), ident(message.get("MessageId"))
-        if topic not in self.topics:
+        topic, message_id = text(message.get("TopicArn")), ident(message.get("MessageId"))
+        if topic is None or topic not in self.topics:
             raise Forged(
-                f"the SNS topic {str(topic)[:200]!r} is none of ours; delivery.ses.topics in project.yaml lists them"
+                f"the SNS topic {topic!r} is none of ours; delivery.ses.topics in project.yaml lists them"
             )
         hashed = HASHES.get(str(message.get("SignatureVersion")))
         content, signature = _content(message), _signature(message.get("Signature"))
@@ -121,7 +122,7 @@ class Signatures:
         never = now + 2 * FRESH
         published = instant(message.get("Timestamp"), never)
         check_fresh(None if published == never else published, now, oldest=RETRIED)
-        url = _certificate_url(message.get("SigningCertURL"), str(topic))
+        url = _certificate_url(message.get("SigningCertURL"), topic)
         _verify(self._certificate(url, now), signature, content, hashed, now)
         return message_id
 
