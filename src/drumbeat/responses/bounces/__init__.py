@@ -59,13 +59,22 @@ def read_mail(raw: bytes, received_at: datetime) -> list[Event]:
 
 def _findings(mail: Mail) -> list[Finding]:
     """Ask the readers in order, the surest first."""
-    if found := read_complaint(mail) or read_report(mail) or read_notice(mail):
+    if found := read_complaint(mail) or read_report(mail) or read_notice(mail) or _forwarded(mail):
         return found
     answer = read_answer(mail)
     # Bounces are marked as automatic answers too: who wrote tells them apart.
     if answer is not None and not (answer.kind is Kind.AUTORESPONDED and from_machine(mail.headers)):
         return [answer] if not mail.headers.get("x-failed-recipients") else read_freeform(mail) or [answer]
     return read_freeform(mail) or ([answer] if answer is not None else [])
+
+
+def _forwarded(mail: Mail) -> list[Finding]:
+    """Read a report that somebody, such as a gateway, sends on as an attachment."""
+    for part in mail.parts:
+        if part.kind == "message/rfc822" and mail.original.get("content-type").startswith("multipart/report"):
+            inner = take_apart(part.body)
+            return read_complaint(inner) or read_report(inner)
+    return []
 
 
 def _event(

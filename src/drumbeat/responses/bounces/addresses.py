@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_LOCAL = r"""[^\s@<>"(),:;\[\]\\]{1,64}|"[^"\n]{1,62}\""""
-_DOMAIN = r"[^\s@<>\"(),:;\[\]\\/|'`?&]{1,255}"
+# Letters beyond ASCII may stand in both halves (RFC 6531). Chinese and Japanese prose touches an address
+# without a blank, so a part that began in other letters ends there.
+_FAR = r"\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3"
+_NEAR = r"\u00c0-\u0fff"
+_ATOM = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-"
+_LOCAL = rf"[{_ATOM}{_NEAR}]{{1,64}}|[{_FAR}][{_ATOM}{_FAR}]{{0,63}}|\"[^\"\n]{{1,62}}\""
+_LABEL = rf"[A-Za-z0-9_{_NEAR}-]{{1,63}}|[{_FAR}][A-Za-z0-9{_FAR}-]{{0,62}}"
+_DOMAIN = rf"(?:{_LABEL})(?:\.(?:{_LABEL})){{0,20}}"
 ADDRESS = re.compile(rf"(?:{_LOCAL})@(?:{_DOMAIN})")
 _ENTRIES = re.compile(r"(?:\"[^\"]{0,300}\"|[^,\"]|\")+")
 _ESCAPED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
@@ -57,8 +63,8 @@ def same(one: str, other: str) -> bool:
 def _tidy(found: str) -> str | None:
     local, _, domain = found.rpartition("@")
     # Prose and mailto links leave their marks around an address.
-    local = local.removeprefix("mailto:").lstrip("'`*=-") if not local.startswith('"') else local
-    domain = domain.rstrip(".!?*='")
+    local = local.removeprefix("mailto:").lstrip("'`*") if not local.startswith('"') else local
+    domain = domain.rstrip(".!?*'")
     if not local or not domain or domain.startswith((".", "-")) or ".." in domain:
         return None
     return f"{local}@{domain}"

@@ -8,8 +8,9 @@ is lost for good and nobody notices; an address that is dead and taken for alive
 soft bounces in a row suppress as well. So these never are hard:
 - a temporary code (4xx, 4.x.x), whatever the words;
 - "unknown user" after the content was sent, without a code 5.1.x: RFC 5321 has recipients refused at RCPT, and
-  Japanese mobile carriers answer so where the reader's own filter refused the mail;
-- "unknown user" beside a code that says there is a mailbox (5.2.x).
+  Japanese mobile carriers (words.yaml) answer so where the reader's own filter refused the mail;
+- "unknown user" beside a code that says another thing: there is a mailbox (5.2.0), or policy (5.7.x);
+- what was said before the reader was named, in answer to HELO or MAIL.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class Step(StrEnum):
     DATA = "data"
 
 
+_TELLING = ("words", "status", "code 521", "code 556", "step connect", "step helo", "step mail")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Why, whether the address is dead, and which rule said so."""
@@ -47,8 +51,8 @@ class Verdict:
 
     @property
     def told(self) -> bool:
-        """Say whether words or a status code told it, rather than the bare reply code or the step."""
-        return self.rule.startswith(("words", "status"))
+        """Say whether it is more than a guess by the bare reply code, or by a step after the reader was named."""
+        return self.rule.startswith(_TELLING)
 
 
 _BY_STEP: Mapping[Step, BounceReason] = {
@@ -69,13 +73,11 @@ _CLEAR_CODES: Mapping[int | None, BounceReason] = {
     502: BounceReason.PROTOCOL,
     503: BounceReason.PROTOCOL,
     504: BounceReason.PROTOCOL,
-    521: BounceReason.NOT_ACCEPTING,  # RFC 7504
     530: BounceReason.POLICY,  # log in first (RFC 4954)
     535: BounceReason.POLICY,
     541: BounceReason.SPAM,
     551: BounceReason.RELAYING_DENIED,  # "user not local"
     552: BounceReason.MAILBOX_FULL,  # "exceeded storage allocation"
-    556: BounceReason.NOT_ACCEPTING,  # RFC 7504
     571: BounceReason.POLICY,
 }
 
@@ -127,6 +129,8 @@ _STEPS: Sequence[tuple[Step, re.Pattern[str]]] = tuple(
 )
 
 _URL = re.compile(r"(?:https?://|www\.)([\w.-]{1,100})([^\s<>\"')\]]{0,300})", re.IGNORECASE)
+# What a sending service puts before every refusal, whatever it was.
+_LABELS = re.compile(r"5\.1\.0 - unknown address error(?= 5\d\d)")  # Amazon SES
 _GOOGLE_SAYS = re.compile(r"[?&]p=(\w{1,40})")
 _ADDRESS = re.compile(r"<?[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w.-]{1,255}>?")
 _CODES = re.compile(
@@ -134,18 +138,26 @@ _CODES = re.compile(
 )
 
 
-def classify(code: int | None, status: str | None, text: str, *, step: Step | None = None) -> Verdict:
+def classify(
+    code: int | None, status: str | None, text: str, *, step: Step | None = None, domain: str = ""
+) -> Verdict:
     """Return why a mail was refused. Never raises.
 
     `code`: the SMTP reply code; `status`: the enhanced status code, such as `5.1.1`; `text`: the server's or
-    provider's words; `step`: where it was refused, where that is known and does not stand in the text.
+    provider's words; `step`: where it was refused, where that is known and does not stand in the text;
+    `domain`: the recipient's.
     """
     text = text[:LONGEST]
     words = plain(text)
     step = step or step_in(text)
     group, _, detail = (status or "").partition(".")
     temporary = code is not None and 400 <= code < 500
+    if step is None and domain and known_words().is_carrier(domain):
+        step = Step.DATA
     reason, rule = _reason(code, detail, words, step)
+    if reason in HARD and step in _BEFORE_THE_READER and not rule.startswith("code"):
+        # "Unknown host" in answer to HELO or MAIL is said of us.
+        reason, rule = _BY_STEP[step], f"step {step}, not {rule}"
     hard = reason in HARD and not temporary and group != "4"
     return Verdict(reason, hard, rule)
 
@@ -154,6 +166,8 @@ def _reason(code: int | None, detail: str, words: str, step: Step | None) -> tup
     known = known_words()
     if (found := first(known.contradicting, words, detail)) is not None:
         return found.reason, f"words: {found.name}"
+    if code in (521, 556):
+        return BounceReason.NOT_ACCEPTING, f"code {code}"  # RFC 7504: no mail for anybody here
     meant, exact = meaning(detail)
     if meant is not None and exact:
         return _weighed(meant, detail, words)
@@ -165,22 +179,22 @@ def _reason(code: int | None, detail: str, words: str, step: Step | None) -> tup
         return meant, f"status x.{detail}"
     if code in _CLEAR_CODES:
         return _CLEAR_CODES[code], f"code {code}"
-    if step is not None:
-        return _BY_STEP[step], f"step {step}"
     if (found := first(known.little, words, detail)) is not None:
-        return found.reason, f"words: {found.name}"
+        return _in_time(found.reason, found.name, detail, step)
+    if step is not None and not (code is not None and 400 <= code < 500):
+        return _BY_STEP[step], f"step {step}"
     if code in _VAGUE_CODES:
         return _VAGUE_CODES[code], f"code {code}"
     return BounceReason.OTHER, "nothing known"
 
 
 def _in_time(reason: BounceReason, name: str, detail: str, step: Step | None) -> tuple[BounceReason, str]:
-    """Take "unknown user" for a filter's answer where the server knew the reader until then."""
+    """Take "unknown user" for a filter's answer where the time or the code speaks against it."""
     rule = f"words: {name}"
-    if name == "unknown_user" and step is Step.DATA:
+    if name in ("unknown_user", "recipient_rejected") and step is Step.DATA:
         return BounceReason.FILTERED, f"{rule}, but after the content"
-    if name == "unknown_user" and detail.startswith("2."):
-        return BounceReason.FILTERED, f"{rule}, but status x.{detail} of a mailbox that is there"
+    if name == "unknown_user" and (detail == "2.0" or detail.startswith("7.")):
+        return BounceReason.FILTERED, f"{rule}, but status x.{detail}"
     return reason, rule
 
 
@@ -190,10 +204,9 @@ def _weighed(meant: BounceReason, detail: str, words: str) -> tuple[BounceReason
     found = first(known_words().telling, words, detail)
     if found is None:
         return meant, rule
-    if found.name == "unknown_user" and detail == "1.10":
+    if found.name in ("unknown_user", "no_account") and detail in ("1.10", "2.1"):
+        # A mailbox that is disabled for good, and unknown by now: dead either way.
         return found.reason, f"words: {found.name}, {rule}"
-    if found.name == "unknown_user" and detail == "2.1":
-        return _in_time(found.reason, found.name, detail, None)
     if found.name == "unknown_host" and detail.startswith("4."):
         return found.reason, f"words: {found.name}, {rule}"
     return meant, rule
@@ -206,7 +219,7 @@ def step_in(text: str) -> Step | None:
 
 def plain(text: str) -> str:
     """Return text as the patterns of words.py expect it: what says nothing of the reason is left out."""
-    text = text[:LONGEST].lower().replace("’", "'")
+    text = _LABELS.sub(" ", text[:LONGEST].lower().replace("’", "'"))
     text = _URL.sub(_shortened, text)
     text = _ADDRESS.sub(" @ ", text)
     text = _CODES.sub(" ", text)

@@ -9,7 +9,13 @@ from __future__ import annotations
 import email
 import re
 
-from drumbeat.responses.bounces.addresses import ADDRESS, addresses_in, header_addresses, unique
+from drumbeat.responses.bounces.addresses import (
+    ADDRESS,
+    addresses_in,
+    first_address,
+    header_addresses,
+    unique,
+)
 from drumbeat.responses.bounces.findings import Finding
 from drumbeat.responses.bounces.mime import Headers, Mail
 from drumbeat.responses.bounces.prose import split_original
@@ -25,6 +31,8 @@ _MACHINE = re.compile(
     r"(?:no-?reply-)?bounces?\S*|daemon|mail[._-]?administrator|system[._-]?administrator|microsoftexchange\S*)$",
     re.IGNORECASE,
 )
+# Senders that write all sorts of things, bounces among them.
+_NOBODY = re.compile(r"(?:no|do[._-]?not)[._-]?reply\S*@", re.IGNORECASE)
 _FAILED = re.compile(
     r"undeliver|non-?deliver|delivery[\s\S]{0,30}(?:fail|status|error|problem|delay|impossible|notification)|"
     r"(?:mail|message) (?:delivery )?(?:failure|failed|error|system error|could not be|was not|rejected|delayed|status)|"
@@ -48,7 +56,11 @@ _NOT_A_MEMBER = re.compile(
 )
 
 _AT_LINE_START = re.compile(
-    rf"^\s{{0,8}}<?({ADDRESS.pattern})>?(?:\s+\(expanded[^)]{{0,200}}\))?\s*(?::|\.\.\.)", re.MULTILINE
+    rf"^\s{{0,8}}<?({ADDRESS.pattern})>?(?:\s+\(expanded[^)]{{0,200}}\))?(?:\s*:|\.\.\.|\s{{1,4}}\[|\s+on\s+\d)",
+    re.MULTILINE,
+)
+_AFTER_A_CODE = re.compile(
+    rf"^\s{{0,8}}[45]\d\d[ -](?:[45]\.\d\.\d{{1,3}} )?<?({ADDRESS.pattern})>?\s*(?::|\.\.\.)", re.MULTILINE
 )
 _INLINE = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -56,6 +68,7 @@ _INLINE = tuple(
         rf"(?:recipients?|failed addresses?|intended for|addressed to)(?: address)?\s*:\s*<?({ADDRESS.pattern})",
         rf"rcpt to:\s*<?({ADDRESS.pattern})",
         rf"(?:deliver\w*|undeliverable|message|mail|sent)(?: \w+){{0,4}} to:?\s+(?:the following \w+:?\s+)?<?({ADDRESS.pattern})",
+        rf"(?:delivery failed|failed recipient)(?: to| for)?:\s*<?({ADDRESS.pattern})",
         rf"(?:mailbox is full|over quota)\W{{1,4}}({ADDRESS.pattern})",
     )
 )
@@ -71,16 +84,15 @@ def read_freeform(mail: Mail) -> list[Finding]:
         return [_finding(told, listed.group(1), Kind.BOUNCED, "list", alone=True)]
     named = header_addresses(*mail.headers.all("x-failed-recipients"))
     subject = mail.headers.words("subject")
+    failed = _FAILED.search(subject) or _FAILED.search(told)
+    nobody = bool(_NOBODY.match(first_address(mail.headers.get("from")) or ""))
     if not named and not (
-        from_machine(mail.headers)
-        and (_FAILED.search(subject) or _FAILED.search(told) or read_reply(told).code)
+        (from_machine(mail.headers) and (failed or read_reply(told).code)) or (nobody and failed)
     ):
         return []
-    by = "x-failed-recipients"
-    if not named:
-        named, by = _by_flufl(mail), "flufl.bounce"
-    if not named:
-        named, by = _by_ourselves(told, mail, below), "words"
+    named, by = _who(mail, told, below, named)
+    if nobody and not named:
+        return []
     kind = (
         Kind.DEFERRED
         if _STILL_TRYING.search(told) and not re.search(r"fail", subject, re.IGNORECASE)
@@ -92,11 +104,29 @@ def read_freeform(mail: Mail) -> list[Finding]:
     return [_finding(told, name, kind, by, alone=alone) for name in named[:MOST_RECIPIENTS]]
 
 
+def _who(mail: Mail, told: str, below: Headers, listed: list[str]) -> tuple[list[str], str]:
+    """Return the addresses that failed, and what found them."""
+    if listed and any(name.lower() in told.lower() for name in listed):
+        return listed, "x-failed-recipients"
+    if found := _by_flufl(mail, told):
+        return found, "flufl.bounce"
+    if listed and not _AT_LINE_START.search(told) and not _LINE_OF_ITS_OWN.search(told):
+        # A header that the text says nothing of: an alias was resolved on the way.
+        return listed, "x-failed-recipients"
+    return _by_ourselves(told, mail, below) or listed, "words"
+
+
 def _finding(told: str, recipient: str | None, kind: Kind, by: str, *, alone: bool) -> Finding:
     said, texts = read_prose(told, [recipient] if recipient else [], alone=alone)
-    verdict = judge(said.code, said.statuses, texts, said.step)
+    verdict = judge(said, said.statuses, texts, recipient)
     return Finding(
-        kind, "words", recipient, verdict, best_status(said.statuses), one_line(said.words.strip()), {"found_by": by}
+        kind,
+        "words",
+        recipient,
+        verdict,
+        best_status(said.statuses),
+        one_line(said.words.strip()),
+        {"found_by": by},
     )
 
 
@@ -111,7 +141,7 @@ def from_machine(headers: Headers) -> bool:
     return headers.get("return-path").strip() == "<>" and bool(_FAILED.search(headers.words("subject")))
 
 
-def _by_flufl(mail: Mail) -> list[str]:
+def _by_flufl(mail: Mail, told: str) -> list[str]:
     """Return the addresses that flufl.bounce finds.
 
     It gets the mail rebuilt, with our limits: the standard library's parser under it, and some of its
@@ -140,7 +170,7 @@ def _by_flufl(mail: Mail) -> list[str]:
     except Exception:  # noqa: BLE001 - a fault of its patterns on foreign input must not lose the mail
         return []
     names = sorted(name.decode("ascii", "replace") for name in passing | lasting)
-    return [name for name in names if ADDRESS.fullmatch(name)]
+    return [name for name in names if ADDRESS.fullmatch(name) and name.lower() in told.lower()]
 
 
 _REBUILT = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
@@ -157,7 +187,7 @@ def _by_ourselves(told: str, mail: Mail, below: Headers) -> list[str]:
         for name in header_addresses(*headers.all("from", "return-path", "sender", "reply-to"))
     } | {name.lower() for name in header_addresses(*mail.headers.all("to", "delivered-to"))}
     guesses = [
-        _AT_LINE_START.findall(told),
+        [*_AT_LINE_START.findall(told), *_AFTER_A_CODE.findall(told)],
         *(pattern.findall(told) for pattern in _INLINE),
         _LINE_OF_ITS_OWN.findall(told),
         header_addresses(*mail.original.all("to"), *below.all("to")),

@@ -162,7 +162,10 @@ def in_words(value: str) -> str:
 
 def in_letters(raw: bytes, charset: str) -> str:
     """Decode by the named charset; where that is unknown or wrong, by UTF-8, else byte by byte."""
-    for name in (charset.strip().strip("'\"")[:40], "utf-8"):
+    named = charset.strip().strip("'\"")[:40]
+    if b"\x1b$" in raw and named.lower() in ("", "us-ascii", "ascii", "utf-8"):
+        named = "iso-2022-jp"  # its escape gives it away; Notes and others forget to name it
+    for name in (named, "utf-8"):
         try:
             codec = codecs.lookup(name) if name else None
             if codec is not None and codec.name.replace("_", "-") not in _NOT_FOR_MAIL:

@@ -20,14 +20,23 @@ MOST_RECIPIENTS = 50
 
 def read_notice(mail: Mail) -> list[Finding]:
     """Return what a notification says of each recipient; nothing where the mail is none."""
-    text = mail.text.lstrip()
-    if not text.startswith("{") or '"mail"' not in text:
+    # Old mail servers break lines that are too long, and mark it so.
+    text = mail.text.lstrip().replace("!\n ", "")
+    if not text.startswith("{"):
         return []
-    try:
-        notice, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return []
+    notice = _json(text)
+    if notice.get("Type") == "Notification":
+        # The topic's envelope, where "raw message delivery" is off.
+        notice = _json(str(notice.get("Message", "")))
     return list(_findings(notice))[:MOST_RECIPIENTS]
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    try:
+        value, _ = json.JSONDecoder(strict=False).raw_decode(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _findings(notice: Mapping[str, Any]) -> Iterator[Finding]:
@@ -65,12 +74,13 @@ def _bounced(recipient: Mapping[str, Any], more: Mapping[str, Any]) -> Finding:
     )
     said = read_reply(diagnosis)
     statuses = said.statuses + statuses_in(str(recipient.get("status", "")))
+    address = first_address(str(recipient.get("emailAddress", "")))
     delayed = str(recipient.get("action", "")).startswith("delay")
     return Finding(
         Kind.DEFERRED if delayed else Kind.BOUNCED,
         "ses",
-        first_address(str(recipient.get("emailAddress", ""))),
-        judge(said.code, statuses, [diagnosis], said.step),
+        address,
+        judge(said, statuses, [diagnosis], address),
         best_status(statuses),
         one_line(diagnosis),
         more,

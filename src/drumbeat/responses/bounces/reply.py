@@ -27,6 +27,7 @@ _COMMANDS = (
     ("HELO", Step.HELO),
     ("LHLO", Step.HELO),
 )
+_LETTERS = re.compile(r"[^\W\d]{3}")
 LONGEST_SHOWN = 500
 
 
@@ -52,8 +53,8 @@ def read_reply(text: str) -> Reply:
 
 
 def _from_transcript(text: str) -> Reply | None:
-    """Read `>>> RCPT TO:..` and `<<< 550 ..` lines; a refusal before any command came with the greeting."""
-    step: Step | None = Step.CONNECT
+    """Read `>>> RCPT TO:..` and `<<< 550 ..` lines. Some servers leave out what they asked."""
+    step: Step | None = None
     words: list[str] = []
     code = ""
     for line in text.split("\n"):
@@ -90,7 +91,12 @@ def read_prose(text: str, names: list[str], *, alone: bool) -> tuple[Reply, list
         # Some tell the cause first and whom it concerns after.
         beyond = read_reply(whole)
         texts += [beyond.words, whole] if beyond.code else [whole]
-        said = Reply(beyond.code, said.statuses or beyond.statuses, beyond.words if beyond.code else section, beyond.step)
+        said = Reply(
+            beyond.code,
+            said.statuses or beyond.statuses,
+            beyond.words if beyond.code else section,
+            beyond.step,
+        )
     return said, texts
 
 
@@ -111,15 +117,18 @@ def best_status(candidates: tuple[str, ...]) -> str | None:
     return None
 
 
-def judge(code: int | None, candidates: tuple[str, ...], texts: list[str], step: Step | None) -> Verdict:
+def judge(said: Reply, candidates: tuple[str, ...], texts: list[str], recipient: str | None) -> Verdict:
     """Return the verdict of the first text that says anything.
 
     `texts`: the server's own words first; what the reporting system added comes after, since help pages list
     every cause there may be.
     """
     status = best_status(candidates)
-    verdicts = [classify(code, status, text, step=step) for text in texts if text.strip()]
-    verdicts.append(classify(code, status, "", step=step))
+    domain = (recipient or "").rpartition("@")[2]
+    verdicts = [
+        classify(said.code, status, text, step=said.step, domain=domain)
+        for text in [*(text for text in texts if _LETTERS.search(text)), ""]
+    ]
     return next((verdict for verdict in verdicts if verdict.told), verdicts[0])
 
 

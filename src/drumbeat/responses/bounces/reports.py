@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from drumbeat.responses.bounces.addresses import field_address
+from drumbeat.responses.bounces.addresses import field_address, header_addresses
 from drumbeat.responses.bounces.fields import groups_in
 from drumbeat.responses.bounces.findings import Finding
 from drumbeat.responses.bounces.mime import Headers, Mail
-from drumbeat.responses.bounces.reply import best_status, judge, one_line, read_prose, read_reply, statuses_in
+from drumbeat.responses.bounces.reply import (
+    Reply,
+    best_status,
+    judge,
+    one_line,
+    read_prose,
+    read_reply,
+    statuses_in,
+)
+from drumbeat.responses.bounces.statuses import meaning
 from drumbeat.responses.kinds import Kind
 
 MOST_RECIPIENTS = 100
@@ -53,13 +62,29 @@ def _groups(mail: Mail) -> Iterator[Headers]:
         texts += [part.text for part in mail.parts if part.kind.startswith("text/")]
     for text in texts:
         if _HAS_FIELDS.search(text):
-            yield from groups_in(text)
+            for group in groups_in(text):
+                yield from _parted(group)
+
+
+def _parted(group: Headers) -> Iterator[Headers]:
+    """Part a group that tells of several recipients without blank lines between them (AOL)."""
+    start = 0
+    names = [name for name, _ in group.rows]
+    for place, name in enumerate(names):
+        if name in ("final-recipient", "original-recipient") and name in names[start:place]:
+            yield Headers(group.rows[start:place])
+            start = place
+    yield Headers(group.rows[start:])
 
 
 def _finding(group: Headers, mail: Mail, *, alone: bool) -> Finding | None:
     final = field_address(group.get("final-recipient"))
     original = field_address(group.get("original-recipient"))
     recipient = original or final or field_address(group.get("x-actual-recipient"))
+    if recipient is None and alone:
+        # A pipe, a file, a local name: whom the returned mail went to says who that is.
+        went_to = header_addresses(*mail.original.all("to"))
+        recipient = went_to[0] if len(went_to) == 1 else None
     status = best_status(statuses_in(group.get("status")))
     kind = _kind(group.get("action"), status, mail.headers.words("subject"))
     if kind is None:
@@ -75,12 +100,15 @@ def _finding(group: Headers, mail: Mail, *, alone: bool) -> Finding | None:
         return Finding(kind, "dsn", recipient, status=status, text=one_line(diagnosis), more=more)
     said = read_reply(diagnosis)
     beside, shown = read_prose(mail.text, [name for name in (final, recipient) if name], alone=alone)
-    candidates = said.statuses + tuple(filter(None, [status])) + beside.statuses
+    # Beside a reply without a status code, a vague one of policy is the reporting server's own guess at it.
+    guessed = bool(said.code and not said.statuses and status and status[2:4] in ("7.", "2."))
+    own = None if status is None or (guessed and not meaning(status[2:])[1]) else status
+    candidates = said.statuses + ((own,) if own else ()) + beside.statuses
     verdict = judge(
-        said.code or beside.code,
+        Reply(said.code or beside.code, step=beside.step or said.step),
         candidates,
         [diagnosis, group.get("status").partition("(")[2], *shown],
-        beside.step or said.step,
+        final or recipient,
     )
     return Finding(
         kind,

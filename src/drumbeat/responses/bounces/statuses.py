@@ -41,7 +41,6 @@ EXACT: Mapping[str, R] = {
     "4.4": R.NETWORK,  # unable to route
     "4.5": R.RATE_LIMITED,  # congestion
     "4.6": R.NETWORK,  # a loop
-    "4.7": R.EXPIRED,  # delivery time ran out
     # Protocol
     "5.3": R.RATE_LIMITED,  # too many recipients
     "5.6": R.PROTOCOL,  # authentication exchange line too long (RFC 4954)
@@ -96,6 +95,7 @@ VAGUE: Mapping[str, R] = {
     "3.0": R.SYSTEM,
     "3.3": R.SYSTEM,  # cannot do what was asked
     "4.0": R.NETWORK,
+    "4.7": R.EXPIRED,  # the time to deliver ran out: how it ended; words may tell why
     "5.0": R.PROTOCOL,
     "5.1": R.PROTOCOL,  # invalid command
     "5.2": R.PROTOCOL,  # syntax

@@ -33,6 +33,12 @@ class Words:
     contradicting: Sequence[Rule]
     telling: Sequence[Rule]
     little: Sequence[Rule]
+    carriers: frozenset[str]
+
+    def is_carrier(self, host: str) -> bool:
+        """Say whether a host or domain is one that says "user unknown" of filtered mail too."""
+        host = host.lower().rstrip(".")
+        return any(host == known or host.endswith(f".{known}") for known in self.carriers)
 
     def named(self, name: str) -> Rule:
         """Return a rule by its name."""
@@ -44,7 +50,11 @@ def known_words() -> Words:
     """Return the rules that come with Drumbeat."""
     text = files("drumbeat.responses.bounces").joinpath("words.yaml").read_text(encoding="utf-8")
     tables = parse_document(text, Path("words.yaml")).value
-    return Words(**{name: tuple(_rule(**entry) for entry in tables[name]) for name in tables})
+    carriers = frozenset(tables.pop("carriers"))
+    return Words(
+        **{name: tuple(_rule(**entry) for entry in entries) for name, entries in tables.items()},
+        carriers=carriers,
+    )
 
 
 def _rule(rule: str, reason: str, words: list[str], besides: str | None = None) -> Rule:
@@ -53,6 +63,4 @@ def _rule(rule: str, reason: str, words: list[str], besides: str | None = None) 
 
 def first(rules: Sequence[Rule], text: str, detail: str) -> Rule | None:
     """Return the first rule that is found in a plain text, beside a status code's subject and detail."""
-    return next(
-        (rule for rule in rules if rule.besides in (None, detail) and rule.words.search(text)), None
-    )
+    return next((rule for rule in rules if rule.besides in (None, detail) and rule.words.search(text)), None)
