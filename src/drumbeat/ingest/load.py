@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, Select,
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import DropTable
 
-from drumbeat.ingest import merge, orders, people, stats
+from drumbeat.ingest import merge, orders, people, proof, stats
 from drumbeat.ingest.mapping import Mapping
 from drumbeat.ingest.merge import Merged
 from drumbeat.ingest.readers import Input, Row, open_input
@@ -220,6 +220,8 @@ class _Import:
             self._refresh(select(self._staged.c.external_id))
         if target.table == "customers":
             people.assign(connection)
+        if target.table == "consents":
+            proof.keep_proof(connection, self._staged, self._file.name, self._loaded_at)
         return self._result(merged, {target.table: merged}, repeated)
 
     def _merge_lines(self) -> ImportResult:

@@ -194,7 +194,8 @@ def unsubscribe(connection: Connection, hits: Sequence[Response], *, source: str
     consent to the message's topic is withdrawn for every customer with that address, unless it was given after
     `hit.at`. The address is the one that the message went to, and the one that the customer has by now.
     `hit.raw["scope"]`: ONLY_TOPIC leaves the other topics alone, EVERYTHING ends all topics of all channels.
-    One that is heard of late (it was spilled) leaves alone what the reader has asked for since.
+    One that is heard of late (it was spilled) leaves alone what the reader has asked for since. One that names no
+    message but an address (a provider's list) suppresses that address.
     """
     first: dict[tuple[int, str | None], Response] = {}
     for hit in hits:
@@ -206,7 +207,7 @@ def unsubscribe(connection: Connection, hits: Sequence[Response], *, source: str
     everyone = {customer_id for end in ends for customer_id in end.ids(sharing)}
     agreed = granted_topics(connection, everyone)
     asked = asked_since(connection, everyone, min((end.hit.at for end in ends), default=None))
-    since: dict[tuple[str, str], datetime] = {}
+    since = {(hit.email_key, EVERY_TOPIC): hit.at for hit in hits if hit.message_id is None and hit.email_key}
     withdrawn: list[Change] = []
     for end in ends:
         for key in end.keys:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -92,13 +93,20 @@ class Desk:
         return await self._with(writing, work, PATIENCE_S)
 
     async def _with(self, opened: Any, work: Callable[[Connection], T], patience: float) -> T:
+        given_up = Event()
+
         def run() -> T:
             with opened(self.site.engine) as connection:
-                return work(connection)
+                done = work(connection)
+                # What the reader was told did not work must not be done a minute later, over a newer choice.
+                if given_up.is_set():
+                    raise Away
+                return done
 
         try:
             return await asyncio.wait_for(asyncio.to_thread(run), patience)
         except (TimeoutError, StoreError):
+            given_up.set()
             raise Away from None
 
     def language(self, request: Request, else_: str | None = None) -> str:
@@ -133,7 +141,7 @@ class Desk:
             "text": text,
             "language": language,
             "agent": agent or None,
-            "ip": request.client.host if self.house.keep_ip and request.client else None,
+            "ip": (self.site.caller(request) or None) if self.house.keep_ip else None,
         }
         return {name: value for name, value in found.items() if value is not None}
 

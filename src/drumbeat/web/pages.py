@@ -44,16 +44,17 @@ class Pages:
         accept_language: str = "",
         *,
         language: str | None = None,
+        words: Words | None = None,
         fill: Mapping[str, str] | None = None,
         **values: Any,
     ) -> str:
         """Return a page in the best language that the Accept-Language header asks for (RFC 9110, 12.5.4).
 
-        `language`: the one to use, instead. `fill`: what stands in the words for {topic} and the like; `values`:
-        what the page shows besides its words.
+        `language`: the one to use, instead. `words`: others than those of words.yaml. `fill`: what stands in the
+        words for {topic} and the like; `values`: what the page shows besides its words.
         """
         chosen = language or self.language(accept_language)
-        words = self.words[chosen][page]
+        words = words or self.words[chosen][page]
         if fill:
             words = {name: text.format_map(_Filled(fill)) for name, text in words.items()}
         shown = {

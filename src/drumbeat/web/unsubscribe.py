@@ -8,12 +8,14 @@ Neither needs the database: without it the page has one button less, and what is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response as Answer
 from starlette.routing import BaseRoute, Route
 
+from drumbeat.ledger.reach import MAIL
 from drumbeat.responses.kinds import Actor, Kind
-from drumbeat.responses.machines import judge
 from drumbeat.responses.preferences import topic_of
 from drumbeat.responses.record import Response, hit_key
 from drumbeat.responses.suppress import ONLY_TOPIC
@@ -24,9 +26,9 @@ from drumbeat.web.site import MoreRoutes, Site
 from drumbeat.web.writer import Kept
 
 ONE_CLICK = b"List-Unsubscribe"
-ALL, ONLY_TOPIC_OF = "all", "topic:"
-"""What the buttons say. The topic is named for the page that follows, which must not need the database; which one
-ends is decided by the message."""
+ALL, ONLY_TOPIC_OF = "all:", "topic:"
+"""What the buttons say: all of a channel, or a topic. They are named for the page that follows, which must not need
+the database; what ends is decided by the message."""
 
 
 class Unsubscribe(Desk):
@@ -36,14 +38,23 @@ class Unsubscribe(Desk):
         """Show what can be ended."""
         token = self.site.token(request, "u")
         language = self.language(request)
-        words = self.words("unsubscribe", language)
-        actions = [{"label": words["button"], "value": ALL}]
         topic = await self._topic(token.message_id)
-        if topic is not None and len(self.mail_topics()) > 1:
+        known = self.house.topics.get(topic or "")
+        channel = known.channel if known is not None else MAIL
+        topics = [one.text for one in self.house.topics.values() if one.channel == channel]
+        words = self._words("unsubscribe", language, channel)
+        actions = [{"label": words["button"], "value": f"{ALL}{channel}"}]
+        if topic is not None and len(topics) > 1:
+            actions[0]["label"] = words["all"]
             only = words["only"].format(topic=self.house.text(topic))
             actions.append({"label": only, "value": f"{ONLY_TOPIC_OF}{topic}"})
         return self.show(
-            "unsubscribe", language, actions=actions, links=self._choose(words["choose"], token.message_id)
+            "unsubscribe",
+            language,
+            words=words,
+            topics=topics,
+            actions=actions,
+            links=self._choose(words["choose"], token.message_id),
         )
 
     async def unsubscribe(self, request: Request) -> Answer:
@@ -53,23 +64,25 @@ class Unsubscribe(Desk):
         language = self.language(request)
         one_click = ONE_CLICK in body
         pressed = ALL if one_click else _pressed(body)
+        only = pressed.startswith(ONLY_TOPIC_OF)
         hit = self.hit(
             request,
             token.message_id,
-            scope=None if pressed == ALL else ONLY_TOPIC,
+            scope=ONLY_TOPIC if only else None,
             one_click=one_click,
             language=language,
             text=None if one_click else self._shown(language, pressed),
         )
         if await self.site.keep(hit) is Kept.NOWHERE:
             raise Away
-        page = "unsubscribed" if pressed == ALL else "unsubscribed_topic"
-        choose = self.words(page, language)["choose"]
+        page = "unsubscribed_topic" if only else "unsubscribed"
+        words = self._words(page, language, pressed.removeprefix(ALL))
         return self.show(
             page,
             language,
+            words=words,
             fill={"topic": self.house.text(pressed.removeprefix(ONLY_TOPIC_OF))},
-            links=self._choose(choose, token.message_id),
+            links=self._choose(words["choose"], token.message_id),
         )
 
     def hit(
@@ -85,7 +98,9 @@ class Unsubscribe(Desk):
     ) -> Response:
         """Return the response, with what the reader saw as its proof."""
         now = self.clock.now()
-        actor, rule = judge(Kind.UNSUBSCRIBED, request.method, request.headers)
+        actor, rule = self.site.machines.judge(
+            Kind.UNSUBSCRIBED, request.method, request.headers, self.site.caller(request)
+        )
         if not one_click and actor is Actor.UNKNOWN:
             actor, rule = Actor.HUMAN, "pressed_button"
         key = hit_key(message_id, Kind.UNSUBSCRIBED, now)
@@ -100,10 +115,21 @@ class Unsubscribe(Desk):
         )
 
     def _shown(self, language: str, pressed: str) -> str:
-        words = self.words("unsubscribe", language)
-        topic = self.house.text(pressed.removeprefix(ONLY_TOPIC_OF))
-        button = words["button"] if pressed == ALL else words["only"].format(topic=topic)
+        words = self._words("unsubscribe", language, pressed.removeprefix(ALL))
+        only = words["only"].format(topic=self.house.text(pressed.removeprefix(ONLY_TOPIC_OF)))
+        button = only if pressed.startswith(ONLY_TOPIC_OF) else words["button"]
         return "\n".join([words["heading"], words["text"], f"[{button}]"])
+
+    def _words(self, page: str, language: str, channel: str) -> Mapping[str, str]:
+        """Return a page's words, in those for messages that are no mails where the channel is another."""
+        words = self.words(page, language)
+        way = self.words("channels", language).get(channel)
+        if way is None:
+            return words
+        other = {
+            name.removeprefix("other_"): text for name, text in words.items() if name.startswith("other_")
+        }
+        return {name: text.replace("{way}", way) for name, text in {**words, **other}.items()}
 
     def _choose(self, label: str, message_id: int) -> list[tuple[str, str]]:
         return [(label, self.links.preferences(message_id))]
@@ -122,7 +148,7 @@ def _pressed(body: bytes) -> str:
         value = first(parse_form(body), "confirm")
     except ValueError:
         return ALL
-    return value if value.startswith(ONLY_TOPIC_OF) else ALL
+    return value if value.startswith((ALL, ONLY_TOPIC_OF)) else ALL
 
 
 def routes(house: House) -> MoreRoutes:
