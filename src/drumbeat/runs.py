@@ -1,6 +1,6 @@
 """The three runs, as functions: what the flows and `drumbeat run` call.
 
-    collect    imports what changed, takes back hand-overs that were cut off
+    collect    imports what changed, takes back hand-overs that were cut off, works on what came in
     evaluate   decides who gets which mail
     deliver    hands over what is due
 
@@ -30,6 +30,9 @@ from drumbeat.store.tables import runs
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+    from drumbeat.responses.inbox import Desk
+    from drumbeat.responses.webhooks import Webhook
 
 RETRIED = (StoreError, DeliveryError)
 """What may be gone a minute later: the database or the mail server was away. The rest needs a person."""
@@ -200,6 +203,36 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
         columns,
         rows,
     )
+
+
+def incoming(project: Project, *, clock: Clock) -> tuple[Desk, Mapping[str, str]]:
+    """Return what work on the inbox needs, and why webhooks of the other providers are not served, by name.
+
+    Served is a provider with settings under `delivery:` whose environment variables are set. Raises ProjectError
+    for faults in machines.yaml, UsageError without the links' secret.
+    """
+    from drumbeat.rendering.links import Links
+    from drumbeat.rendering.secret import load_secrets
+    from drumbeat.responses.inbox import Desk
+    from drumbeat.responses.machines import load_machines
+    from drumbeat.responses.webhooks.providers import WEBHOOKS
+
+    config = project.config
+    served: dict[str, Webhook] = {}
+    unserved: dict[str, str] = {}
+    for name, make in WEBHOOKS.items():
+        settings = getattr(config.delivery, name, None)
+        if settings is None:
+            unserved[name] = f"delivery.{name} is not in project.yaml"
+            continue
+        try:
+            served[name] = make(settings)
+        except DeliveryError as error:
+            unserved[name] = str(error)
+    tracking = config.tracking
+    links = Links(tracking.base_url, load_secrets(project.root, tracking.secret_env))
+    desk = Desk(links, clock, served, load_machines(project.root), config.responses.soft_bounces)
+    return desk, unserved
 
 
 def report(engine: Engine, project: Project, *, clock: Clock) -> Account:

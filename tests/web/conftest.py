@@ -17,10 +17,13 @@ import uvicorn
 from sqlalchemy import Engine
 
 from drumbeat.clock import FixedClock
+from drumbeat.project.models import Topic
 from drumbeat.rendering.links import Links
 from drumbeat.store.engine import connect
 from drumbeat.store.tables import metadata
 from drumbeat.web.app import make_app
+from drumbeat.web.desk import House
+from drumbeat.web.readers import reader_pages
 
 _file = Path(__file__).parent.parent / "responses" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("drumbeat_test_scene", _file)
@@ -40,17 +43,25 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
 class Server:
     """A real server on a free loopback port, and the links that lead to it."""
 
-    def __init__(self, engine: Engine, folder: Path, clock: FixedClock) -> None:
+    def __init__(self, engine: Engine, folder: Path, clock: FixedClock, **options: Any) -> None:
         self.folder, self.clock, self.engine = folder, clock, engine
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.links = Links(self.url, KEY)
         self.session = requests.Session()
         self.session.headers["User-Agent"] = AGENT
+        topics = {"offers": Topic(text="News <of> the week")}
+        options = {"routes": reader_pages(House("Shop & Söhne", topics)), **options}
         app = make_app(
-            engine, self.links, clock, folder=folder, brand="Shop & Söhne", topics=("News <of> the week",)
+            engine,
+            self.links,
+            clock,
+            folder=folder,
+            brand="Shop & Söhne",
+            topics=("News <of> the week",),
+            **options,
         )
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", proxy_headers=False))
         self._thread = Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     def __enter__(self) -> Server:
@@ -86,13 +97,13 @@ def wait_until(holds: Callable[[], object], seconds: float = 20) -> None:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, clock: FixedClock) -> Callable[[Engine], Server]:
-    """Makes a server on a store; use it in a `with`."""
-    return lambda engine: Server(engine, tmp_path / ".drumbeat", clock)
+def serve(tmp_path: Path, clock: FixedClock) -> Callable[..., Server]:
+    """Makes a server on a store, with further arguments of make_app; use it in a `with`."""
+    return lambda engine, **options: Server(engine, tmp_path / ".drumbeat", clock, **options)
 
 
 @pytest.fixture
-def server(store: Engine, serve: Callable[[Engine], Server]) -> Iterator[Server]:
+def server(store: Engine, serve: Callable[..., Server]) -> Iterator[Server]:
     """A server that runs."""
     with serve(store) as running:
         yield running

@@ -1,4 +1,4 @@
-"""`drumbeat serve`: the web server that answers readers."""
+"""`drumbeat serve`: the web server that answers readers and providers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from drumbeat.project.load import Project
+    from drumbeat.responses.inbox import Desk
 
 BACKLOG = 2048
+
+PORTION = 200
+"""Rows of the inbox that are worked on at a time."""
 
 
 @click.command("serve")
@@ -33,40 +37,74 @@ BACKLOG = 2048
     type=click.IntRange(0, 65535),
     help="Port; 0 takes a free one.",
 )
+@click.option(
+    "--trusted-proxy",
+    "proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="Believe X-Forwarded-For of our own proxies there, e.g. 127.0.0.1 or 10.0.0.0/8; may be repeated.",
+)
 @as_of_option
-def command(project_dir: Path | None, host: str, port: int, as_of: str | None) -> None:
-    """Answer readers' opens, clicks and unsubscribes, until stopped with Ctrl-C or SIGTERM.
+def command(
+    project_dir: Path | None, host: str, port: int, proxies: tuple[str, ...], as_of: str | None
+) -> None:
+    """Answer readers' opens, clicks and unsubscribes and providers' webhooks, until stopped with Ctrl-C or SIGTERM.
 
     Mails lead to `tracking: base_url` of project.yaml: let that address reach this server. While the
-    database is away it goes on: responses wait in .drumbeat/spill and are read back later. `/health` tells.
+    database is away it goes on: what comes waits in .drumbeat/spill and is read back later. `/health` tells.
     """
     import uvicorn
 
-    from drumbeat.rendering.links import Links
-    from drumbeat.rendering.secret import load_secrets
+    from drumbeat.runs import incoming
     from drumbeat.web.app import make_app
+    from drumbeat.web.background import Background
+    from drumbeat.web.desk import House
+    from drumbeat.web.readers import reader_pages
 
     project = open_project(project_dir)
     config = project.config
-    links = Links(config.tracking.base_url, load_secrets(project.root, config.tracking.secret_env))
+    clock = clock_for(as_of, project)
+    desk, unserved = incoming(project, clock=clock)
     listening = _listen(host, port)
     engine = _engine(project)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    house = House.of(config)
     app = make_app(
         engine,
-        links,
-        clock_for(as_of, project),
+        desk.links,
+        clock,
         folder=project.root / ".drumbeat",
-        brand=config.senders[config.default_sender].name,
-        language=config.language,
+        brand=house.brand,
+        language=house.language,
         topics=tuple(topic.text for topic in config.topics.values()),
+        routes=reader_pages(house),
+        webhooks=desk.webhooks,
+        unserved=unserved,
+        machines=desk.machines,
+        proxies=proxies,
+        background=Background(lambda: _work(engine, desk)),
     )
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="on")
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            # Its own reading of X-Forwarded-For believes whoever is on this machine.
+            proxy_headers=False,
+            # Mail programs' proxies and our own keep connections open; each is a few KB here.
+            timeout_keep_alive=30,
+        )
     )
     bound_host, bound_port = listening.getsockname()[:2]
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host
-    click.echo(f"Listening on http://{shown}:{bound_port}; the links in mails lead to {links.base_url}")
+    click.echo(f"Listening on http://{shown}:{bound_port}; the links in mails lead to {desk.links.base_url}")
+    if desk.webhooks:
+        note(f"Webhooks at {desk.links.base_url}/hooks/ of: {', '.join(sorted(desk.webhooks))}")
     # uvicorn stops cleanly on these and then raises them once more: by then there is nothing left to do.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -76,6 +114,13 @@ def command(project_dir: Path | None, host: str, port: int, as_of: str | None) -
         engine.dispose()
         listening.close()
     note("Stopped; every response that was answered is kept.")
+
+
+def _work(engine: Engine, desk: Desk) -> bool:
+    """Work on what came in, a little at a time, so that a stop is heard soon; return whether there is more."""
+    from drumbeat.responses.inbox import work
+
+    return work(engine, desk, limit=PORTION).more
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,12 +2,11 @@
 
     GET  /o/{token}         a pixel; the mail was opened (a .gif at the end is welcome)
     GET  /c/{token}         302 to the signed target; a link was clicked
-    GET  /u/{token}         a page with a button; changes nothing (scanners follow every link)
-    POST /u/{token}         unsubscribes: a mail program's one click (RFC 8058) or the page's button
     POST /hooks/{provider}  a provider's webhook (web/hooks.py)
     GET  /health            whether the server and its database work
 
-A hit or a call is on disk before it is answered: in the database, or in the spill file while that is away.
+The pages for readers (unsubscribe, preferences, subscribe) are routes given to `make_app`: web/readers.py. A
+hit or a call is on disk before it is answered: in the database, or in the spill file while that is away.
 """
 
 from __future__ import annotations
@@ -31,20 +30,17 @@ from starlette.types import ASGIApp
 from drumbeat.clock import Clock
 from drumbeat.errors import StoreError
 from drumbeat.rendering.links import Links
-from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.machines import Machines
-from drumbeat.responses.record import Response, hit_key
 from drumbeat.responses.webhooks import Webhook
 from drumbeat.store.engine import reading
 from drumbeat.store.tables import responses
 from drumbeat.web.background import Background
 from drumbeat.web.callers import Callers
-from drumbeat.web.headers import SecurityHeaders, read_body
-from drumbeat.web.hits import Hits, seen
+from drumbeat.web.headers import SecurityHeaders
+from drumbeat.web.hits import Hits
 from drumbeat.web.hooks import Hooks
 from drumbeat.web.pages import Pages
 from drumbeat.web.site import PATIENCE_S, MoreRoutes, Site
-from drumbeat.web.writer import Kept
 
 
 class _Handlers:
@@ -56,28 +52,6 @@ class _Handlers:
     async def not_found(self, _request: Request) -> Answer:
         """Refuse: what was signed here is answered before (web/hits.py)."""
         raise HTTPException(404)
-
-    async def ask(self, request: Request) -> Answer:
-        """Show the page with the button."""
-        self._site.token(request, "u")
-        return self._site.page(request, "unsubscribe")
-
-    async def unsubscribe(self, request: Request) -> Answer:
-        """Honour a POST, whoever sends it; 503 where it could not be kept durably."""
-        site, now = self._site, self._site.clock.now()
-        token = site.token(request, "u")
-        one_click = b"List-Unsubscribe" in await read_body(request)
-        actor, rule = site.machines.judge(
-            Kind.UNSUBSCRIBED, request.method, request.headers, site.caller(request)
-        )
-        if not one_click and actor is Actor.UNKNOWN:
-            actor, rule = Actor.HUMAN, "pressed_button"
-        key = hit_key(token.message_id, Kind.UNSUBSCRIBED, now)
-        raw = seen(rule, request.headers, one_click=one_click)
-        hit = Response(token.message_id, Kind.UNSUBSCRIBED, now, key, actor, None, raw)
-        if await site.keep(hit) is Kept.NOWHERE:
-            return site.page(request, "unavailable", 503)
-        return site.page(request, "unsubscribed")
 
     async def health(self, _request: Request) -> Answer:
         """Tell load balancers and people; 503 while the database is away."""
@@ -130,7 +104,7 @@ def make_app(
     """Return the ASGI application. `folder` (the project's `.drumbeat`) takes the spill file.
 
     `topics`: what readers consented to, in their words; the page to unsubscribe lists it. `routes`: those
-    of further pages; where one of them has an address of the table above, it is asked instead. `webhooks`:
+    of the pages for readers; one with an address of the table above is asked instead. `webhooks`:
     by the provider's name; `unserved`: why others are not served. `machines`: how readers are told from
     machines; default: by the rules that come with Drumbeat. `proxies`: networks of our own reverse proxies,
     whose X-Forwarded-For is believed. `background`: runs as long as the server.
@@ -158,8 +132,6 @@ def make_app(
             *(route for more in routes for route in more(site)),
             Route("/o/{token}", own.not_found, methods=["GET"]),
             Route("/c/{token}", own.not_found, methods=["GET"]),
-            Route("/u/{token}", own.ask, methods=["GET"]),
-            Route("/u/{token}", own.unsubscribe, methods=["POST"]),
             Route("/hooks/{provider}", hooks.ping, methods=["GET"]),
             Route("/hooks/{provider}", hooks.call, methods=["POST"]),
             Route("/health", own.health, methods=["GET"]),

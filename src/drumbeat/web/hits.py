@@ -95,7 +95,7 @@ class Hits:
                 hit_key(token.message_id, kind, now, url=token.url, actor=actor),
                 actor,
                 token.url,
-                seen(rule, headers),
+                _seen(rule, headers),
             )
         )
 
@@ -106,7 +106,7 @@ class Hits:
         return {"type": "http.response.start", "status": 302, "headers": head}
 
 
-def seen(rule: str, headers: Mapping[str, str], **more: object) -> dict[str, Any]:
+def _seen(rule: str, headers: Mapping[str, str]) -> dict[str, Any]:
     """Return what is kept of a request in `raw`."""
-    found = {"rule": rule, "agent": headers.get("user-agent", "")[:MAX_AGENT], **more}
-    return {name: value for name, value in found.items() if value not in ("", None)}
+    found = {"rule": rule, "agent": headers.get("user-agent", "")[:MAX_AGENT]}
+    return {name: value for name, value in found.items() if value}
