@@ -106,7 +106,7 @@ class HttpBackend:
     `refusal` are then called from several threads. `sleep` is for tests.
     """
 
-    name: ClassVar[str]
+    name: str
     batch_size: ClassVar[int] = 1
     """The most parcels in one call, where the provider has a batch call."""
     eight_bit: ClassVar[bool] = True

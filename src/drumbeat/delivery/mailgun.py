@@ -47,7 +47,7 @@ class MailgunSettings(HttpSettings):
 class MailgunBackend(HttpBackend):
     """Hands mails over by messages.mime. Raises DeliveryError where the key or the domain is not set."""
 
-    name: ClassVar[str] = "mailgun"
+    name = "mailgun"
     eight_bit: ClassVar[bool] = False
     """Nothing is said of 8-bit content in the documentation."""
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr, parsedate_to_datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -54,7 +54,7 @@ class SendgridSettings(HttpSettings):
 class SendgridBackend(HttpBackend):
     """Hands mails over by Mail Send. Raises DeliveryError where the key's environment variable is not set."""
 
-    name: ClassVar[str] = "sendgrid"
+    name = "sendgrid"
 
     def __init__(self, settings: SendgridSettings, **options: Any) -> None:
         super().__init__(

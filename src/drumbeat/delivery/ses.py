@@ -96,7 +96,7 @@ _UNVERIFIED = re.compile(r"identities failed the check in region [^:]*:(.*)", re
 class SesBackend(HttpBackend):
     """Hands mails over by SendEmail. Raises DeliveryError where a key's environment variable is not set."""
 
-    name: ClassVar[str] = "ses"
+    name = "ses"
     eight_bit: ClassVar[bool] = False
     """AWS asks for content in ASCII."""
 

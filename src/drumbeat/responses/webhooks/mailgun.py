@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parseaddr
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from drumbeat.delivery.mailgun import MailgunSettings
 from drumbeat.errors import DeliveryError, InputError
@@ -62,7 +62,7 @@ BOTS: Mapping[str, str] = {"apple": "apple_privacy", "gmail": "gmail_proxy", "ge
 class MailgunWebhook:
     """Calls to /hooks/mailgun. Raises DeliveryError where the signing key is not set."""
 
-    name: ClassVar[str] = "mailgun"
+    name = "mailgun"
 
     def __init__(self, settings: MailgunSettings) -> None:
         if settings.webhook_key_env is None:

@@ -12,7 +12,7 @@ import hashlib
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from drumbeat.delivery.sendgrid import SendgridSettings
 from drumbeat.errors import DeliveryError
@@ -75,7 +75,7 @@ DROPS: Mapping[str, tuple[BounceReason, Literal["hard"] | None]] = {
 class SendgridWebhook:
     """Calls to /hooks/sendgrid. Raises DeliveryError where the verification key is not set or is none."""
 
-    name: ClassVar[str] = "sendgrid"
+    name = "sendgrid"
 
     def __init__(self, settings: SendgridSettings) -> None:
         if settings.webhook_key_env is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from drumbeat.delivery.ses import SesSettings
 from drumbeat.errors import InputError
@@ -89,7 +89,7 @@ COMPLAINTS: Mapping[str, _Told] = {
 class SesWebhook:
     """Calls of SNS to /hooks/ses. `get` fetches URLs of SNS, for tests."""
 
-    name: ClassVar[str] = "ses"
+    name = "ses"
 
     def __init__(self, settings: SesSettings, *, get: Fetch = fetch) -> None:
         self._fetch = get
