@@ -148,6 +148,19 @@ def test_a_batch_refused_as_a_whole_is_halved_until_the_mail_at_fault_stands_alo
     assert sorted(resend.sent) == sorted(f"r{n}@example.com" for n in range(40) if n != 13)
 
 
+def test_a_batch_that_is_too_large_is_halved() -> None:
+    resend = Resend()
+
+    def answer(call: Recorded) -> Response:
+        large = call.path == "/emails/batch" and len(call.json) > 2
+        return Response(413, body="too large") if large else resend(call)
+
+    with provider_server(answer) as server:
+        handed = hand_over(backend(server.url), [mail(key=f"k{number}") for number in range(7)])
+    assert {answer.outcome for answer in handed.answers.values()} == {Outcome.ACCEPTED}
+    assert len(resend.sent) == 7
+
+
 @pytest.mark.parametrize(
     "dropped", [DROP_AFTER, Response(500), Response(502, body="<html>"), Response(200, body="{", cut=0)]
 )

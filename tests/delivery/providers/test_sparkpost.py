@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -56,10 +57,10 @@ def fault(status: int, code: str | None, message: str = "As documented.", **head
 
 
 def as_read(transmission: dict[str, Any]) -> Any:
-    """Return the message as SparkPost makes it of the transmission: {{name}} in its headers is replaced."""
+    """Return the message as SparkPost makes it of the transmission: {{...}} in its headers is replaced."""
     head, gap, body = transmission["content"]["email_rfc822"].partition("\r\n\r\n")
-    for name, value in transmission.get("substitution_data", {}).items():
-        head = head.replace("{{" + name + "}}", value)
+    known = transmission.get("substitution_data", {})
+    head = re.sub(r"\{\{(.*?)\}\}", lambda found: known.get(found.group(1).strip(), ""), head)
     return message_from_string(head + gap + body, policy=default)
 
 

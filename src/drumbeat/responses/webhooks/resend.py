@@ -13,7 +13,7 @@ import binascii
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from drumbeat.delivery.resend import ResendSettings
 from drumbeat.errors import DeliveryError
@@ -67,7 +67,7 @@ BOUNCE_TYPES: Mapping[str, _Told] = {
 class ResendWebhook:
     """Calls to /hooks/resend; each tells one event."""
 
-    name: ClassVar[str] = "resend"
+    name = "resend"
 
     def __init__(self, settings: ResendSettings) -> None:
         self._key = _signing_key(settings.webhook_secret_env)

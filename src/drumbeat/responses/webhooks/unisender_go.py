@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from drumbeat.delivery.http import api_key
 from drumbeat.delivery.unisender_go import UnisenderGoSettings
@@ -95,7 +95,7 @@ _AUTH = re.compile(rb'"auth"\s*:\s*"([0-9a-f]{32})"')
 class UnisenderGoWebhook:
     """Calls to /hooks/unisender_go; each tells several events, or one where it was set up so."""
 
-    name: ClassVar[str] = "unisender_go"
+    name = "unisender_go"
 
     def __init__(self, settings: UnisenderGoSettings) -> None:
         self.settings = settings
