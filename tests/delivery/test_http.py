@@ -271,6 +271,22 @@ def test_an_idempotent_call_that_got_an_answer_is_not_made_again(answer: Respons
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("later", [DROP_AFTER, Response(400), Response(401), Response(429), Response(503)])
+def test_once_nobody_knows_only_a_success_says_how_an_idempotent_call_ended(later: Response) -> None:
+    """The first call may have been taken; a refusal of the second says nothing of it."""
+    answers = iter([DROP_AFTER, later, later])
+    with provider_server(lambda call: next(answers)) as server:
+        assert send(quick(Repeatable, server.url)).answers["k0"].outcome is Outcome.UNCERTAIN
+
+
+def test_a_provider_that_went_away_after_a_lost_answer_leaves_an_idempotent_call_uncertain() -> None:
+    with provider_server(DROP_AFTER) as server:
+        backend = quick(Repeatable, server.url)
+        backend._sleep = lambda seconds: server.stop()
+        assert send(backend).answers["k0"].outcome is Outcome.UNCERTAIN
+        assert len(server.requests) == 1
+
+
 def test_a_batch_is_one_call_without_those_that_were_withdrawn() -> None:
     course = Course(refuse=lambda mail: mail.key in ("k1", "k3", "k4", "k5"))
     with provider_server(ids) as server:

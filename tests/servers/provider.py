@@ -150,6 +150,12 @@ class ProviderServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Keep quiet of connections that a test cut."""
 
+    def stop(self) -> None:
+        """Stop listening and end every connection, at once; may be called again."""
+        self.shutdown()
+        self.server_close()
+        self.hang_up()
+
     def answer(self, call: Recorded) -> Response:
         """Return what the test says to this call."""
         answers: Any = self.answers
@@ -217,9 +223,7 @@ def provider_server(answer: Answers, tls: ssl.SSLContext | None = None) -> Itera
     try:
         yield server
     finally:
-        server.shutdown()
-        server.server_close()
-        server.hang_up()
+        server.stop()
         thread.join()
     if server.failures:
         raise server.failures[0]

@@ -25,11 +25,9 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -37,6 +35,9 @@ from drumbeat.delivery import Answer, Begin, Done, Outcome, Parcel, Scope
 from drumbeat.delivery.http_wire import LONGEST_TEXT, Call, Reply, Unanswered, Unsent, Wire
 from drumbeat.errors import DeliveryError
 from drumbeat.settings import Duration, Model, needed_secret
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["BaseUrl", "Call", "HttpBackend", "HttpSettings", "Reply", "api_key", "mailbox", "retry_after"]
 
@@ -82,6 +83,8 @@ class _Calls:
 
     def settle(self, *, at_most: int) -> None:
         """Wait until at most so many calls are under way; tell how the others ended."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+
         while len(self.running) > at_most:
             for future in wait(self.running, return_when=FIRST_COMPLETED).done:
                 answers, failed = future.result()
@@ -164,6 +167,8 @@ class HttpBackend:
         `begin` and `done` are called from the caller's thread alone. Raises DeliveryError where the provider
         refuses the account or is not one; what was begun by then is done.
         """
+        from concurrent.futures import ThreadPoolExecutor
+
         self.open()
         assert self._wire is not None  # noqa: S101 - just opened
         self._wire.refresh()
@@ -270,6 +275,8 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> time
 
     `now`: for a header that gives a date; the answer's own Date header where it is left out.
     """
+    from email.utils import parsedate_to_datetime
+
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return min(timedelta(seconds=int(value[:9])), LONGEST_WAIT)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -120,6 +119,8 @@ def _message(reply: Reply) -> str:
 
 def _until(words: str, headers: Mapping[str, str]) -> timedelta | None:
     """Return the wait until the time that Mailgun names in its words, by its own clock."""
+    from email.utils import parsedate_to_datetime
+
     found = _AGAIN.search(words)
     try:
         until = parsedate_to_datetime(found[1]) if found else None

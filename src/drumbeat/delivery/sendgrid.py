@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parseaddr, parsedate_to_datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -68,6 +67,8 @@ class SendgridBackend(HttpBackend):
 
     def call(self, parcels: Sequence[Mail]) -> Call:
         """Return Mail Send for one mail."""
+        from email.utils import parseaddr
+
         (mail,) = parcels
         parts = parts_of(mail)
         content: dict[str, Any] = {
@@ -139,6 +140,8 @@ def _errors(reply: Reply) -> list[tuple[str, str]]:
 
 def _until_reset(headers: Mapping[str, str]) -> timedelta | None:
     """Return the wait until X-RateLimit-Reset (seconds since 1970), by the provider's own clock."""
+    from email.utils import parsedate_to_datetime
+
     try:
         reset = datetime.fromtimestamp(int(headers.get("X-RateLimit-Reset", "")), UTC)
         now = parsedate_to_datetime(headers.get("Date", ""))
