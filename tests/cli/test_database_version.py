@@ -32,10 +32,18 @@ def empty(store_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+# A descending index cannot be read back from SQLite, so it is not compared there; on PostgreSQL it is.
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
 def test_a_migrated_database_is_what_the_tables_say(empty: Engine) -> None:
     upgrade(empty)
+    on_sqlite = empty.dialect.name == "sqlite"
     with reading(empty) as connection:
-        settings = {"version_table": VERSION_TABLE, "compare_server_default": True, "compare_type": True}
+        settings = {
+            "version_table": VERSION_TABLE,
+            "compare_server_default": True,
+            "compare_type": True,
+            "include_name": lambda name, *_: not (on_sqlite and name == "ix_outbox_next"),
+        }
         assert compare_metadata(MigrationContext.configure(connection, opts=settings), metadata) == []
 
 

@@ -50,7 +50,7 @@ def test_what_is_due_goes_out_and_is_written_down(
     row = message(store, ids[0])
     assert (row.state, row.sent_at, row.handing_over_at) == ("sent", now, now)
     assert row.answer == "accepted by the script"
-    assert story(store, ids[0]) == ["handing_over", "sent"]
+    assert story(store, ids[0]) == ["sent"]
     assert [w.message_id for w in waiting(store)] == [4]
     assert seen == [1, 2, 3]
     assert not backend.is_open
@@ -387,7 +387,7 @@ def test_a_worker_that_overslept_its_lease_hands_over_nothing_that_another_has(
     backend = RecordingBackend(before_each=oversleep)
     assert run(store, project, clock, backend, limit=3) == Delivered(sent=3)
     assert backend.addresses == ["r1@example.com", "r2@example.com", "r3@example.com"]
-    assert story(store, 2) == ["handing_over", "uncertain", "planned", "handing_over", "sent"]
+    assert story(store, 2) == ["uncertain", "planned", "sent"]
 
 
 def test_a_worker_that_overslept_its_lease_goes_on_with_what_is_still_its_own(
@@ -448,7 +448,7 @@ def test_an_answer_that_comes_after_recovery_is_believed(
             assert other.tried == []
 
     assert run(store, project, clock, Late()) == Delivered(sent=1)
-    assert story(store, 1) == ["handing_over", "uncertain", "sent"]
+    assert story(store, 1) == ["uncertain", "sent"]
 
 
 def test_more_than_a_batch_goes_out_in_one_run(

@@ -81,7 +81,7 @@ def test_killed_within_a_chunk_each_message_ends_as_its_journal_says(
     assert (first.state, first.sent_at, first.answer) == ("sent", at, OK.text)
     assert (first.via, first.remote_id) == ("mx:25", "q1")
     assert (message(store, 2).state, message(store, 2).sent_at) == ("uncertain", now + timedelta(seconds=5))
-    assert story(store, 3) == ["handing_over", "planned", "handing_over", "sent"]
+    assert story(store, 3) == ["planned", "sent"]
     assert waiting(store) == []
     assert list((project.root / module.FOLDER).iterdir()) == []
 
@@ -154,7 +154,7 @@ def test_a_chunk_that_was_never_marked_needs_nothing(
     claim(store, worker="dead", at=now, lease=LEASE, limit=2)
     journal_of(project.root, "c [1, 2]\n")
     assert deliver(store, project, clock=clock, backend=RecordingBackend()) == Delivered(sent=2)
-    assert story(store, 1) == ["handing_over", "sent"]
+    assert story(store, 1) == ["sent"]
 
 
 def test_a_chunk_that_was_recorded_is_not_recorded_again(
@@ -165,7 +165,7 @@ def test_a_chunk_that_was_recorded_is_not_recorded_again(
     deliver(store, project, clock=clock, backend=RecordingBackend())
     journal_of(project.root, "c [1]\n", "b 1\n", end_line(1, Answer(Outcome.REFUSED, "550"), now))
     assert deliver(store, project, clock=clock, backend=RecordingBackend()) == Delivered()
-    assert story(store, 1) == ["handing_over", "sent"]
+    assert story(store, 1) == ["sent"]
 
 
 def test_the_journal_of_a_live_worker_is_left_alone(root: Path) -> None:

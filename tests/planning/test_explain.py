@@ -45,7 +45,7 @@ def test_a_customer_who_got_it_is_told_by_the_ledger(store, people, shop, now):
         )
     found = one(store, shop, "c1", now + 2 * HOUR)
     assert found.conclusion == "the ledger says sent for occasion event:e1"
-    assert [what for _, what in found.ledger[0].history] == ["handing_over", "sent (250 ok)"]
+    assert [what for _, what in found.ledger[0].history] == ["sent (250 ok)"]
     assert found.cap_used == 1
 
 

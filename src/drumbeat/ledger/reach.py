@@ -33,7 +33,11 @@ def address_key(channel: str) -> ColumnElement[Any]:
 
 
 def unreachable(
-    *, marketing: bool, topic: str | ColumnElement[str], at: datetime, channel: str = MAIL
+    *,
+    marketing: bool,
+    topic: str | ColumnElement[str],
+    at: datetime | ColumnElement[Any],
+    channel: str = MAIL,
 ) -> ColumnElement[Any]:
     """Return an expression over `customers`: why this customer may not be written to at `at`, NULL where they may.
 

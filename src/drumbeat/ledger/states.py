@@ -52,7 +52,8 @@ MOVES: Mapping[State, frozenset[State]] = {
 """From each state, where a message may go.
 
 HANDING_OVER -> PLANNED is a retry after a temporary refusal, or a message whose content never left; one that is
-withdrawn in that state is SKIPPED or EXPIRED. Out of UNCERTAIN leads only evidence of what happened: the dead worker's own journal, or the provider's word.
+withdrawn in that state is SKIPPED or EXPIRED. Out of UNCERTAIN leads only evidence of what happened: the dead
+worker's own journal, or the provider's word.
 """
 
 
@@ -86,7 +87,9 @@ def move(
 ) -> bool:
     """Change one message's state where the table of moves and `where` allow; return whether it changed.
 
-    Writes `message_events`; takes the message out of the outbox when the new state is final. `values` are
+    Writes `message_events`, but for the mark of a hand-over, which `handing_over_at` keeps (its event cost an
+    eighth of PostgreSQL's time for a mail); takes the message out of the outbox when the new state is final.
+    `values` are
     further columns of `messages` to set. `where` are conditions on `messages`, judged in the same UPDATE.
     """
     sources = [state for state, targets in MOVES.items() if to in targets]
@@ -98,9 +101,10 @@ def move(
     ).first()
     if changed is None:
         return False
-    connection.execute(
-        insert(message_events).values(message_id=message_id, at=at, state=to, detail=detail or reason)
-    )
+    if to is not State.HANDING_OVER:
+        connection.execute(
+            insert(message_events).values(message_id=message_id, at=at, state=to, detail=detail or reason)
+        )
     if to.final:
         connection.execute(delete(outbox).where(outbox.c.message_id == message_id))
     return True
@@ -149,14 +153,15 @@ def move_many(connection: Connection, moves: Sequence[Move], *, where: Iterable[
     moved = set(connection.execute(changed).scalars())
     if not moved:
         return moved
-    connection.execute(
-        insert(message_events),
-        [
-            {"message_id": m.message_id, "at": m.at, "state": str(m.to), "detail": m.detail or m.reason}
-            for m in moves
-            if m.message_id in moved
-        ],
-    )
+    told = [m for m in moves if m.message_id in moved and m.to is not State.HANDING_OVER]
+    if told:
+        connection.execute(
+            insert(message_events),
+            [
+                {"message_id": m.message_id, "at": m.at, "state": str(m.to), "detail": m.detail or m.reason}
+                for m in told
+            ],
+        )
     done = [m.message_id for m in moves if m.message_id in moved and m.to.final]
     if done:
         connection.execute(delete(outbox).where(outbox.c.message_id.in_(done)))

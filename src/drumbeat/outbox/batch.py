@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -40,7 +41,7 @@ class Item:
         column = ADDRESS.get(self.channel)
         return "" if column is None else self.customer[column] or None
 
-    @property
+    @cached_property
     def domain(self) -> str:
         """The domain of a mail's recipient in small letters, as DNS has it; '' in other channels."""
         return (self.customer["email_key"] or "").rpartition("@")[2] if self.channel == MAIL else ""

@@ -34,11 +34,14 @@ from drumbeat.project.load import Project
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import runs
 
-BATCH = 1_000
+BATCH = 2_000
 """Messages claimed at once; on this machine they are given back at the next start after a kill."""
 
 FRESH = timedelta(minutes=1)
 """A batch that takes longer is checked again: a slow server must not send what was true an hour ago."""
+
+RECOVER = timedelta(minutes=1)
+"""How often a run looks for what workers left behind that died meanwhile."""
 
 PATIENCE_S = 30.0
 """The longest wait within a run for messages that limits put off."""
@@ -134,6 +137,8 @@ class _Run:
     counts: Counter[str] = field(default_factory=Counter)
     paces: dict[str, Pace] = field(default_factory=dict)
     _due_again: list[datetime] = field(default_factory=list)
+    _open: set[int] = field(default_factory=set)
+    _recovered_at: datetime | None = None
 
     def __post_init__(self) -> None:
         delivery = self.project.config.delivery
@@ -186,15 +191,20 @@ class _Run:
                 if not self._wait_for_put_off(now):
                     return
                 continue
+            self._open = {claimed.message_id for claimed in claims}
             try:
                 with reading(self.engine) as connection:
                     items = load(connection, claims)
                 for channel, group in _by_channel(items).items():
                     self._channel(channel, group, leased_at=now)
             finally:
-                release(self.engine, [c.message_id for c in claims], worker=self.worker)
+                release(self.engine, self._open, worker=self.worker)
 
     def _recover(self, now: datetime) -> None:
+        """Settle what others left behind: at the start, and now and then, as it looks at the whole outbox."""
+        if self._recovered_at is not None and now - self._recovered_at < min(RECOVER, self.lease / 2):
+            return
+        self._recovered_at = now
         attempts = self.project.config.delivery.attempts
         found = settle_abandoned(self.engine, self.project.root, at=now, attempts=attempts)
         found["uncertain"] += recover(self.engine, at=now)
@@ -242,8 +252,10 @@ class _Run:
         if checked.settled or checked.postponed:
             with writing(self.engine) as connection:
                 apply(connection, checked, worker=self.worker, at=now)
-        for _, state, _ in checked.settled:
+        for item, state, _ in checked.settled:
+            self._open.discard(item.message_id)
             self._count(state.value)
+        self._open -= {item.message_id for item, _ in checked.postponed}
         self._count("deferred", len(checked.postponed))
         return deque((item, contexts[item.message_id]) for item in checked.ready)
 
@@ -291,6 +303,7 @@ class _Run:
         started = monotonic()
         handed = chunk.hand_over(work)
         self.paces[channel].took(len(work), monotonic() - started)
+        self._open -= {item.message_id for item, _ in work}
         if self.left is not None:
             self.left -= handed
 
@@ -299,7 +312,8 @@ class _Run:
             return
         with writing(self.engine) as connection:
             put_off(connection, [(item.message_id, until) for item, until in waits], worker=self.worker)
-        for _, until in waits:
+        for item, until in waits:
+            self._open.discard(item.message_id)
             heappush(self._due_again, until)
 
     def _wait_for_put_off(self, now: datetime) -> bool:

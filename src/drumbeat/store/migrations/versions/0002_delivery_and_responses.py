@@ -160,6 +160,8 @@ def upgrade() -> None:
         sqlite_where=sa.text("remote_id IS NOT NULL"),
     )
 
+    op.create_index("ix_outbox_next", "outbox", [sa.text("priority DESC"), "due_at", "message_id"])
+
     # SQLite cannot drop NOT NULL in place: the table is written anew.
     with op.batch_alter_table("responses") as batch_op:
         batch_op.add_column(sa.Column("email_key", sa.Text(), nullable=True))
