@@ -23,8 +23,8 @@ from drumbeat.errors import DrumbeatError, ProjectError
 from drumbeat.issues import Issue, Place, nearest
 from drumbeat.rendering.environment import MailEnvironment, source_text
 from drumbeat.rendering.links import Links, is_web_address, tracked
-from drumbeat.rendering.sample import EVERY_MAIL, read_sample
-from drumbeat.rendering.templates import PARTS, Rendered, Template, TemplateFault, Templates
+from drumbeat.rendering.sample import read_sample
+from drumbeat.rendering.templates import Rendered, Template, TemplateFault, Templates
 
 GMAIL_CLIPS_AT = 102 * 1024
 """Gmail cuts a message's HTML off here and puts the rest, footer and all, behind a link."""
@@ -38,7 +38,7 @@ def check_template(templates: Templates, name: str, *, marketing: bool) -> list[
     Renders the sample, so it finds what a real mail would meet. `marketing`: the footer that the law asks
     for must be there, in HTML and text.
     """
-    missing = _missing_parts(templates, name)
+    missing = missing_parts(templates, name)
     if missing:
         return missing
     issues = _incomplete_languages(templates, name)
@@ -86,18 +86,17 @@ def names_needed(templates: Templates, name: str) -> set[str]:
 
 def _known_without_trigger(templates: Templates, files: Iterable[_File]) -> set[str]:
     own = {"language", "loop", "caller", "varargs", "kwargs"}
-    return {*EVERY_MAIL, *templates.environment.globals, *own}.union(*(file.defined for file in files))
+    return {*templates.given, *templates.environment.globals, *own}.union(*(file.defined for file in files))
 
 
-def _missing_parts(templates: Templates, name: str) -> list[Issue]:
+def missing_parts(templates: Templates, name: str) -> list[Issue]:
+    """Return a fault for each file that a message needs and lacks."""
     if name not in templates.names():
         place = Place(Path(templates.folder.name) / name)
         return [Issue(place, "DB050", f"there is no template '{name}'.", nearest(name, templates.names()))]
-    files = [templates.path(name, part) for part in PARTS] + [templates.folder / name / "sample.yaml"]
+    files = [templates.path(name, part) for part in templates.parts] + [templates.folder / name / "sample.yaml"]
     return [
-        Issue(
-            _place(templates, file), "DB050", "is missing.", "A mail needs subject, HTML, text and a sample."
-        )
+        Issue(place_of(templates, file), "DB050", "is missing.", templates.needs)
         for file in files
         if not file.is_file()
     ]
@@ -106,13 +105,13 @@ def _missing_parts(templates: Templates, name: str) -> list[Issue]:
 def _incomplete_languages(templates: Templates, name: str) -> list[Issue]:
     return [
         Issue(
-            _place(templates, templates.path(name, part, language)),
+            place_of(templates, templates.path(name, part, language)),
             "DB058",
             f"is missing, so the mail is never sent in '{language}'.",
             "Translate all three parts or none.",
         )
         for language in templates.languages(name)
-        for part in PARTS
+        for part in templates.parts
         if not templates.path(name, part, language).is_file()
     ]
 
@@ -126,7 +125,7 @@ def _check_variant(templates: Templates, name: str, language: str | None, *, mar
         template = templates.load(name, language)
     except TemplateFault as error:
         return [Issue(error.place, "DB051", f"does not compile: {error.detail.removesuffix('.')}.")]
-    issues = list(_unknown_names(templates, template, sample))
+    issues = list(unknown_names(templates, template, sample))
     try:
         rendered = template.render(sample)
     except TemplateFault as error:
@@ -230,7 +229,7 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def _unknown_names(templates: Templates, template: Template, sample: Mapping[str, Any]) -> Iterator[Issue]:
+def unknown_names(templates: Templates, template: Template, sample: Mapping[str, Any]) -> Iterator[Issue]:
     """Yield names and entries that nothing gives, in branches the sample does not take too."""
     files = list(_files(templates, template))
     known = {*sample, *_known_without_trigger(templates, files)}
@@ -238,7 +237,7 @@ def _unknown_names(templates: Templates, template: Template, sample: Mapping[str
         shown = Path(templates.folder.name) / file.name
         for name, line in file.used:
             if name not in known:
-                advice = _advice(name, known, sample)
+                advice = _advice(name, known, sample, templates)
                 yield Issue(Place(shown, line), "DB052", f"unknown name '{name}'.", advice)
         for of, entry, line in file.entries:
             given = sample.get(of)
@@ -247,11 +246,11 @@ def _unknown_names(templates: Templates, template: Template, sample: Mapping[str
                 yield Issue(Place(shown, line), "DB052", f"'{of}' has no '{entry}'.", advice)
 
 
-def _advice(name: str, known: set[str], sample: Mapping[str, Any]) -> str:
+def _advice(name: str, known: set[str], sample: Mapping[str, Any], templates: Templates) -> str:
     close = nearest(name, known)
     if close.startswith("Did you mean"):
         return close
-    return f"Given: {', '.join(sorted({*sample, *EVERY_MAIL}))}; what a trigger gives stands in sample.yaml."
+    return f"Given: {', '.join(sorted({*sample, *templates.given}))}; what a trigger gives stands in sample.yaml."
 
 
 @dataclass(frozen=True)
@@ -311,7 +310,8 @@ _ASKS_FOR_PRESENCE = ("defined", "undefined", "default", "d")
 def _files(templates: Templates, template: Template) -> Iterator[_File]:
     """Yield each part of the mail and every file it names, once."""
     names = [
-        f"{template.name}/{templates.path(template.name, part, template.variant).name}" for part in PARTS
+        f"{template.name}/{templates.path(template.name, part, template.variant).name}"
+        for part in templates.parts
     ]
     seen: set[str] = set()
     while names:
@@ -332,5 +332,6 @@ def _find(templates: Templates, template: Template, words: str) -> Place | None:
     return None
 
 
-def _place(templates: Templates, file: Path) -> Place:
+def place_of(templates: Templates, file: Path) -> Place:
+    """Return a file of the templates as it is shown."""
     return Place(Path(templates.folder.name) / file.relative_to(templates.folder))

@@ -21,7 +21,7 @@ from drumbeat.issues import Place, nearest
 from drumbeat.rendering.environment import make_environment
 from drumbeat.rendering.flatten import CannotFlattenError, flatten
 from drumbeat.rendering.inline import inline_html, inline_source, same_page
-from drumbeat.rendering.sample import read_sample
+from drumbeat.rendering.sample import EVERY_MAIL, read_sample
 
 PARTS = {"subject": "subject{}.txt.j2", "html": "body{}.html.j2", "text": "body{}.txt.j2"}
 """The files of a mail; `{}` is empty or `.de`."""
@@ -54,6 +54,12 @@ class Templates:
     Everything is compiled once and kept: a change on disk is seen by a new Templates.
     """
 
+    parts: Mapping[str, str] = PARTS
+    """The files of a message; those of other channels are in notes.py."""
+    given: Mapping[str, Any] = EVERY_MAIL
+    """What a template may use whatever its trigger, with an example of each."""
+    needs: str = "A mail needs subject, HTML, text and a sample."
+
     def __init__(self, folder: Path, language: str = "en") -> None:
         self.folder = folder
         self.language = language
@@ -74,7 +80,7 @@ class Templates:
     def languages(self, name: str) -> list[str]:
         """Return the languages, beside the default one, that any file of the mail is written in, sorted."""
         found = set()
-        for pattern in PARTS.values():
+        for pattern in self.parts.values():
             start, end = pattern.split("{}")
             for file in (self.folder / name).glob(f"{start}.*{end}"):
                 language = file.name[len(start) + 1 : -len(end)]
@@ -84,7 +90,7 @@ class Templates:
 
     def path(self, name: str, part: str, language: str | None = None) -> Path:
         """Return where a part of the mail in a language is, or would be; None is the default language."""
-        return self.folder / name / PARTS[part].format(f".{language}" if language else "")
+        return self.folder / name / self.parts[part].format(f".{language}" if language else "")
 
     def load(self, name: str, language: str | None = None) -> Template:
         """Return the mail in the language, compiled and kept.
@@ -107,24 +113,27 @@ class Templates:
             if (
                 len(candidate) <= LONGEST_TAG
                 and candidate.replace("-", "").isalnum()
-                and all(self.path(name, p, candidate).is_file() for p in PARTS)
+                and all(self.path(name, p, candidate).is_file() for p in self.parts)
             ):
                 return candidate
         return None
 
     def _compile(self, name: str, variant: str | None) -> Template:
+        template = Template(self, name, variant, self._compiled(name, variant))
+        template.inline()
+        return template
+
+    def _compiled(self, name: str, variant: str | None) -> dict[str, JinjaTemplate]:
         if name not in self.names():
             raise RenderError(f"unknown template '{name}'. {nearest(name, self.names())}")
         parts: dict[str, JinjaTemplate] = {}
-        for part in PARTS:
+        for part in self.parts:
             file = self.path(name, part, variant)
             try:
                 parts[part] = self.environment.get_template(f"{name}/{file.name}")
             except (TemplateError, UnicodeDecodeError) as error:
                 raise fault(self.folder, error, f"{name}/{file.name}") from None
-        template = Template(self, name, variant, parts)
-        template.inline()
-        return template
+        return parts
 
 
 class Template:
