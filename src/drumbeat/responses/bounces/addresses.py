@@ -20,7 +20,7 @@ _ESCAPED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 def addresses_in(text: str) -> list[str]:
     """Return the addresses in a text, in order, each once. Spelling is kept but for what stands around them."""
-    return unique(filter(None, (_tidy(match.group()) for match in ADDRESS.finditer(text))))
+    return unique(filter(None, (tidy(match.group()) for match in ADDRESS.finditer(text))))
 
 
 def header_addresses(*values: str) -> list[str]:
@@ -60,7 +60,8 @@ def same(one: str, other: str) -> bool:
     return one.lower() == other.lower()
 
 
-def _tidy(found: str) -> str | None:
+def tidy(found: str) -> str | None:
+    """Return an address that ADDRESS found without the marks around it; None for what is none after all."""
     local, _, domain = found.rpartition("@")
     # Prose and mailto links leave their marks around an address.
     local = local.removeprefix("mailto:").lstrip("'`*") if not local.startswith('"') else local

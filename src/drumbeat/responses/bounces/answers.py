@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 
+from drumbeat.document import parse_document
+from drumbeat.rendering.links import MAIL_TOKEN
 from drumbeat.responses.bounces.addresses import first_address
 from drumbeat.responses.bounces.findings import Finding
 from drumbeat.responses.bounces.mime import Headers, Mail
@@ -11,34 +17,35 @@ from drumbeat.responses.bounces.prose import split_original
 from drumbeat.responses.bounces.reply import one_line
 from drumbeat.responses.kinds import Kind
 
-_RE = r"^(?:\s*(?:re|aw|antw|sv|rv|res|ответ|odp)\s*(?:\[\d+\])?:\s*)*"
-_UNSUBSCRIBE_WORDS = (
-    r"unsubscribe(?: me)?(?: please)?|please unsubscribe(?: me)?|opt[ -]?out|remove(?: me)?|remove me from (?:your|this|the) (?:mailing )?list|"
-    r"abmelden|abbestellen|austragen|d[ée]sinscri(?:re|ption)|se d[ée]sabonner|darse de baja|dar de baja|cancelar suscripci[oó]n|"
-    r"cancelar inscri[cç][aã]o|disiscri(?:viti|vimi|zione)|cancellami|uitschrijven|afmelden|wypisz(?: mnie)?|rezygnuj[eę]|"
-    r"отписаться|отпишите(?: меня)?|отписка|отменить подписку|配信停止|退订|取消订阅"
-)
-_UNSUBSCRIBE = re.compile(rf"{_RE}(?:{_UNSUBSCRIBE_WORDS})(?:\s+[A-Za-z2-7]{{26}})?[\s.!]*$", re.IGNORECASE)
-_UNSUBSCRIBE_MAILBOX = re.compile(
-    r"(?:^|[.+_-])(?:unsub(?:scribe)?|opt-?out|list-unsubscribe|abmelden)(?:$|[.+_=-])", re.IGNORECASE
-)
 
-_AWAY = re.compile(
-    # The beginnings of subjects that Exchange, Gmail, Lotus and others give automatic answers.
-    r"^(?:re:\s*)*(?:\[?auto(?:matic(?:ally)?)?[ -]?(?:reply|response|responder|generated)\]?|autoreply|auto:|out of (?:the )?office|out-of-office|ooo\b|"
-    r"away (?:from|until)|i am (?:away|out)|on (?:vacation|holiday|leave)|vacation\b|absence\b|"
-    r"automatische antwort|abwesenheit|abwesend|ich bin (?:nicht|ab|im urlaub)|r[ée]ponse automatique|absen(?:t|ce) du bureau|message d'absence|"
-    r"respuesta autom[aá]tica|fuera de (?:la )?oficina|ausente|resposta autom[aá]tica|ausência|fora do escrit[oó]rio|risposta automatica|fuori (?:sede|ufficio)|assente|"
-    r"automatisch antwoord|afwezig|autosvar|automatiskt svar|automaattinen vastaus|automatisk svar|odpowied[zź] automatyczna|autoodpowied[zź]|automatick[aá] odpov|"
-    r"автоответ|автоматический ответ|меня нет в офисе|нет на месте|автоматична відповідь|otomatik (?:yan[ıi]t|cevap)|αυτόματη απάντηση|自動応答|自動返信|不在|自动回复|自動回覆|자동 ?회신|부재중|תשובה אוטומטית|رد تلقائي)",
-    re.IGNORECASE,
-)
-_AWAY_WORDS = re.compile(
-    r"(?:i am|i'm|i will be|we are) (?:currently )?(?:away|out of (?:the )?office|on (?:vacation|holiday|leave|maternity|parental))|"
-    r"this is an auto(?:mated|matic)(?:ally generated)? (?:reply|response|e-?mail|message)|bin ich nicht im (?:büro|haus)|"
-    r"je suis (?:actuellement )?absent|estoy (?:fuera|ausente)|я (?:нахожусь )?в отпуске",
-    re.IGNORECASE,
-)
+@dataclass(frozen=True)
+class _Phrases:
+    """The phrases of answers.yaml, as patterns."""
+
+    unsubscribe: re.Pattern[str]
+    unsubscribe_mailbox: re.Pattern[str]
+    away_subject: re.Pattern[str]
+    away_words: re.Pattern[str]
+
+
+@cache
+def _phrases() -> _Phrases:
+    text = files("drumbeat.responses.bounces").joinpath("answers.yaml").read_text(encoding="utf-8")
+    lists = {
+        name: "|".join(f"(?:{phrase})" for phrase in phrases)
+        for name, phrases in parse_document(text, Path("answers.yaml")).value.items()
+    }
+    answer = rf"^(?:\s*(?:{lists['reply_marks']})\s*(?:\[\d+\])?:\s*){{0,5}}"
+    token = rf"(?:\s+[A-Za-z2-7]{{{MAIL_TOKEN}}})?[\s.!]*$"
+    made = {
+        "unsubscribe": rf"{answer}(?:{lists['unsubscribe']}){token}",
+        "unsubscribe_mailbox": rf"(?:^|[.+_-])(?:{lists['unsubscribe_mailbox']})(?:$|[.+_=-])",
+        "away_subject": rf"{answer}\[?(?:{lists['away_subject']})",
+        "away_words": lists["away_words"],
+    }
+    return _Phrases(**{name: re.compile(pattern, re.IGNORECASE) for name, pattern in made.items()})
+
+
 _MARKS = (
     "x-autoreply",
     "x-autorespond",
@@ -76,14 +83,16 @@ def read_answer(mail: Mail) -> Finding | None:
 
 
 def _unsubscribes(mail: Mail, subject: str, told: str) -> str | None:
-    if _UNSUBSCRIBE.match(subject):
+    if _phrases().unsubscribe.match(subject):
         return "subject asks to unsubscribe"
     for name in ("to", "delivered-to", "x-original-to", "envelope-to"):
         for address in mail.headers.all(name):
-            if (found := first_address(address)) and _UNSUBSCRIBE_MAILBOX.search(found.rpartition("@")[0]):
+            if (found := first_address(address)) and _phrases().unsubscribe_mailbox.search(
+                found.rpartition("@")[0]
+            ):
                 return "sent to an unsubscribe address"
     first_line = next((line for line in told[:2_000].split("\n") if line.strip()), "")
-    return "first line asks to unsubscribe" if _UNSUBSCRIBE.match(first_line.strip()[:80]) else None
+    return "first line asks to unsubscribe" if _phrases().unsubscribe.match(first_line.strip()[:80]) else None
 
 
 def automatic(headers: Headers, told: str) -> str | None:
@@ -99,11 +108,11 @@ def automatic(headers: Headers, told: str) -> str | None:
             return f"{name}: {headers.get(name).strip().lower()}"
     if any("autoresponder" in value.lower() for value in headers.all("delivered-to")):
         return "Delivered-To: an autoresponder"
-    if _AWAY.match(headers.words("subject")):
+    if _phrases().away_subject.match(headers.words("subject")):
         return "subject of an automatic answer"
     answers = bool(headers.get("in-reply-to") or headers.get("references"))
     if submitted == "auto-generated" and answers:
         return "Auto-Submitted: auto-generated, in reply to a mail"
-    if headers.get("return-path").strip() == "<>" and _AWAY_WORDS.search(told[:2_000]):
+    if headers.get("return-path").strip() == "<>" and _phrases().away_words.search(told[:2_000]):
         return "empty return path and words of absence"
     return None

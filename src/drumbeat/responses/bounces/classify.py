@@ -38,7 +38,18 @@ class Step(StrEnum):
     DATA = "data"
 
 
-_TELLING = ("words", "status", "code 521", "code 556", "step connect", "step helo", "step mail")
+_CERTAINTY = (
+    ("words", 3),
+    ("exact status", 3),
+    ("code 521", 3),
+    ("code 556", 3),
+    ("status", 2),
+    ("step connect", 2),
+    ("step helo", 2),
+    ("step mail", 2),
+    ("step", 1),
+    ("code", 1),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +61,9 @@ class Verdict:
     rule: str
 
     @property
-    def told(self) -> bool:
-        """Say whether it is more than a guess by the bare reply code, or by a step after the reader was named."""
-        return self.rule.startswith(_TELLING)
+    def certainty(self) -> int:
+        """Return how sure it is: 3 by words or an exact code, 2 by a vague one, 1 a guess, 0 none."""
+        return next((value for start, value in _CERTAINTY if self.rule.startswith(start)), 0)
 
 
 _BY_STEP: Mapping[Step, BounceReason] = {
@@ -191,7 +202,7 @@ def _reason(code: int | None, detail: str, words: str, step: Step | None) -> tup
 def _in_time(reason: BounceReason, name: str, detail: str, step: Step | None) -> tuple[BounceReason, str]:
     """Take "unknown user" for a filter's answer where the time or the code speaks against it."""
     rule = f"words: {name}"
-    if name in ("unknown_user", "recipient_rejected") and step is Step.DATA:
+    if name in ("unknown_user", "unknown_host", "recipient_rejected") and step is Step.DATA:
         return BounceReason.FILTERED, f"{rule}, but after the content"
     if name == "unknown_user" and (detail == "2.0" or detail.startswith("7.")):
         return BounceReason.FILTERED, f"{rule}, but status x.{detail}"
@@ -200,7 +211,7 @@ def _in_time(reason: BounceReason, name: str, detail: str, step: Step | None) ->
 
 def _weighed(meant: BounceReason, detail: str, words: str) -> tuple[BounceReason, str]:
     """Return what an exact status code means, where words beside it say something else of the address."""
-    rule = f"status x.{detail}"
+    rule = f"exact status x.{detail}"
     found = first(known_words().telling, words, detail)
     if found is None:
         return meant, rule

@@ -7,6 +7,7 @@ is read here, as flufl.bounce keeps addresses alone.
 from __future__ import annotations
 
 import email
+import logging
 import re
 
 from drumbeat.responses.bounces.addresses import (
@@ -18,13 +19,14 @@ from drumbeat.responses.bounces.addresses import (
 )
 from drumbeat.responses.bounces.findings import Finding
 from drumbeat.responses.bounces.mime import Headers, Mail
-from drumbeat.responses.bounces.prose import split_original
+from drumbeat.responses.bounces.prose import Told, split_original
 from drumbeat.responses.bounces.reply import best_status, judge, one_line, read_prose, read_reply
 from drumbeat.responses.kinds import Kind
 
 MOST_RECIPIENTS = 50
 _FOR_FLUFL_BYTES = 100_000
 _FOR_FLUFL_LINE = 1_000
+_FOR_FLUFL_LINES = 1_000
 
 _MACHINE = re.compile(
     r"^(?:mailer[._-]?daemon|post[._-]?master|mail[._-]?delivery\S*|mail[._-]?system|mailmaster|mdaemon|"
@@ -34,14 +36,15 @@ _MACHINE = re.compile(
 # Senders that write all sorts of things, bounces among them.
 _NOBODY = re.compile(r"(?:no|do[._-]?not)[._-]?reply\S*@", re.IGNORECASE)
 _FAILED = re.compile(
-    r"undeliver|non-?deliver|delivery[\s\S]{0,30}(?:fail|status|error|problem|delay|impossible|notification)|"
-    r"(?:mail|message) (?:delivery )?(?:failure|failed|error|system error|could not be|was not|rejected|delayed|status)|"
-    r"returned (?:mail|message|e-?mail)|failure notice|returning (?:message|mail) to sender|"
+    r"undeliver|non-?deliver|returned (?:mail|message|e-?mail)|failure notice|returning (?:message|mail) to sender|"
+    r"delivery[\s\S]{0,30}(?:fail|status|error|problem|delay|impossible|notification)|"
+    r"(?:mail|message) (?:delivery )?(?:failure|failed|error|system error|could not be|was not|rejected|delayed)|"
     r"(?:unable|failed|could not|couldn't|cannot|can't|not able) (?:to )?(?:be )?deliver|"
     r"(?:could not|couldn't|cannot|can't|wasn't|was not|not(?: yet)?) (?:be |been )?(?:delivered|relayed|sent)|"
     r"did not reach|mailbox is full|over quota|blocked by|mail system error|errors? from|address(?:es)? failed|"
-    r"unzustellbar|nicht zugestellt|non remis|[ée]chec de (?:la )?(?:remise|distribution)|no (?:se )?(?:ha podido )?entrega|"
-    r"n[aã]o (?:foi )?entregue|mancato recapito|недоставлен|не доставлен|не может быть доставлено|配信|送信できません|退信|无法投递",
+    r"unzustellbar|nicht zugestellt|non remis|[ée]chec de (?:la )?(?:remise|distribution)|"
+    r"no (?:se )?(?:ha podido )?entrega|n[aã]o (?:foi )?entregue|mancato recapito|"
+    r"недоставлен|не доставлен|не может быть доставлено|配信|送信できません|退信|无法投递",
     re.IGNORECASE,
 )
 _STILL_TRYING = re.compile(
@@ -62,12 +65,13 @@ _AT_LINE_START = re.compile(
 _AFTER_A_CODE = re.compile(
     rf"^\s{{0,8}}[45]\d\d[ -](?:[45]\.\d\.\d{{1,3}} )?<?({ADDRESS.pattern})>?\s*(?::|\.\.\.)", re.MULTILINE
 )
+_SENT_TO = r"(?:deliver\w{0,9}|undeliverable|message|mail|sent)(?: \w{1,20}){0,4} to:?"
 _INLINE = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"(?:recipients?|failed addresses?|intended for|addressed to)(?: address)?\s*:\s*<?({ADDRESS.pattern})",
         rf"rcpt to:\s*<?({ADDRESS.pattern})",
-        rf"(?:deliver\w*|undeliverable|message|mail|sent)(?: \w+){{0,4}} to:?\s+(?:the following \w+:?\s+)?<?({ADDRESS.pattern})",
+        rf"{_SENT_TO}\s+(?:the following \w+:?\s+)?<?({ADDRESS.pattern})",
         rf"(?:delivery failed|failed recipient)(?: to| for)?:\s*<?({ADDRESS.pattern})",
         rf"(?:mailbox is full|over quota)\W{{1,4}}({ADDRESS.pattern})",
     )
@@ -81,7 +85,7 @@ def read_freeform(mail: Mail) -> list[Finding]:
     """Return what a bounce or delay in words says; nothing where the mail is none."""
     told, below = split_original(mail.text)
     if (listed := _NOT_A_MEMBER.search(told)) is not None:
-        return [_finding(told, listed.group(1), Kind.BOUNCED, "list", alone=True)]
+        return [_finding(Told.of(mail.text), listed.group(1), [], Kind.BOUNCED, "list")]
     named = header_addresses(*mail.headers.all("x-failed-recipients"))
     subject = mail.headers.words("subject")
     failed = _FAILED.search(subject) or _FAILED.search(told)
@@ -98,10 +102,13 @@ def read_freeform(mail: Mail) -> list[Finding]:
         if _STILL_TRYING.search(told) and not re.search(r"fail", subject, re.IGNORECASE)
         else Kind.BOUNCED
     )
-    alone = len(named) <= 1
+    all_of_it = Told.of(mail.text)
     if not named:
-        return [_finding(told, None, kind, "words", alone=True)]
-    return [_finding(told, name, kind, by, alone=alone) for name in named[:MOST_RECIPIENTS]]
+        return [_finding(all_of_it, None, [], kind, "words")]
+    named = named[:MOST_RECIPIENTS]
+    return [
+        _finding(all_of_it, name, [other for other in named if other != name], kind, by) for name in named
+    ]
 
 
 def _who(mail: Mail, told: str, below: Headers, listed: list[str]) -> tuple[list[str], str]:
@@ -116,8 +123,8 @@ def _who(mail: Mail, told: str, below: Headers, listed: list[str]) -> tuple[list
     return _by_ourselves(told, mail, below) or listed, "words"
 
 
-def _finding(told: str, recipient: str | None, kind: Kind, by: str, *, alone: bool) -> Finding:
-    said, texts = read_prose(told, [recipient] if recipient else [], alone=alone)
+def _finding(told: Told, recipient: str | None, others: list[str], kind: Kind, by: str) -> Finding:
+    said, texts = read_prose(told, [recipient] if recipient else [], others)
     verdict = judge(said, said.statuses, texts, recipient)
     return Finding(
         kind,
@@ -135,7 +142,7 @@ def from_machine(headers: Headers) -> bool:
     sender = headers.get("from")
     found = addresses_in(sender)
     if not found:
-        return not sender or "<>" in sender or bool(re.match(r"\W*mailer-daemon", sender, re.IGNORECASE))
+        return not sender or "<>" in sender or "mailer-daemon" in sender.lower()
     if _MACHINE.match(found[0].rpartition("@")[0]):
         return True
     return headers.get("return-path").strip() == "<>" and bool(_FAILED.search(headers.words("subject")))
@@ -149,7 +156,10 @@ def _by_flufl(mail: Mail, told: str) -> list[str]:
     """
     from flufl.bounce import all_failures
 
-    lines = [
+    # It needs a sender: without one a pattern of its fails, and those after it are not asked.
+    sender = first_address(mail.headers.get("from")) or "mailer-daemon@invalid"
+    lines = [f"from: {sender}"]
+    lines += [
         f"{name}: {value[:_FOR_FLUFL_LINE]}" for name, value in mail.headers.rows if name not in _REBUILT
     ]
     several = mail.kind.startswith("multipart/")
@@ -161,10 +171,12 @@ def _by_flufl(mail: Mail, told: str) -> list[str]:
             continue
         if several:
             lines += ["--=_drumbeat", f"content-type: {part.kind}", ""]
-        lines += [line[:_FOR_FLUFL_LINE] for line in part.text.split("\n")]
+        lines += [line[:_FOR_FLUFL_LINE] for line in part.text.split("\n")[:_FOR_FLUFL_LINES]]
     if several:
         lines += ["--=_drumbeat--", ""]
-    source = "\n".join(lines)[:_FOR_FLUFL_BYTES].encode("ascii", "replace")
+    # It logs its faults with a traceback and raises them as well; once is enough.
+    logging.getLogger("flufl.bounce").disabled = True
+    source = "\n".join(lines[:_FOR_FLUFL_LINES])[:_FOR_FLUFL_BYTES].encode("ascii", "replace")
     try:
         passing, lasting = all_failures(email.message_from_bytes(source))
     except Exception:  # noqa: BLE001 - a fault of its patterns on foreign input must not lose the mail
@@ -173,7 +185,7 @@ def _by_flufl(mail: Mail, told: str) -> list[str]:
     return [name for name in names if ADDRESS.fullmatch(name) and name.lower() in told.lower()]
 
 
-_REBUILT = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
+_REBUILT = frozenset({"from", "content-type", "content-transfer-encoding", "mime-version"})
 
 
 def _by_ourselves(told: str, mail: Mail, below: Headers) -> list[str]:

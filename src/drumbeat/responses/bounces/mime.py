@@ -24,6 +24,7 @@ MOST_BYTES = 1_000_000
 MOST_PARTS = 200
 MOST_DEPTH = 8
 MOST_HEADERS = 400
+MOST_HEADER_BYTES = 200_000
 LONGEST_HEADER = 4_000
 LONGEST_TEXT = 64_000
 """Letters of one part's text that are looked at. The longest report in the wild that we know has 9,000."""
@@ -247,7 +248,7 @@ def _split_head(raw: bytes) -> tuple[Headers, bytes]:
     rows: list[tuple[str, str]] = []
     position = 0
     name, value = "", b""
-    while position < len(raw):
+    while position < min(len(raw), MOST_HEADER_BYTES):
         end = raw.find(b"\n", position)
         end = len(raw) if end < 0 else end + 1
         line = raw[position:end].rstrip(b"\r\n")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from drumbeat.responses.bounces.classify import Step, Verdict, classify, step_in
-from drumbeat.responses.bounces.prose import split_original, told_of
+from drumbeat.responses.bounces.prose import Told
 from drumbeat.responses.bounces.statuses import EXACT
 
 _CODE = re.compile(r"(?:^|(?<=[\s:;>\[('\"]))([45]\d\d)(?=[ \-:)\]'\"]|$)", re.MULTILINE)
@@ -78,25 +78,23 @@ def _from_transcript(text: str) -> Reply | None:
     return Reply(int(code), tuple(_STATUS.findall(said)), said, step)
 
 
-def read_prose(text: str, names: list[str], *, alone: bool) -> tuple[Reply, list[str]]:
+def read_prose(told: Told, names: list[str], others: list[str]) -> tuple[Reply, list[str]]:
     """Return what was said of an address in a mail's prose, and the texts that tell why, the closest first.
 
-    `names`: the address, and others that it goes by; `alone`: the mail is about no other.
+    `names`: what the address is called; `others`: the addresses that the mail is about besides.
     """
-    section = told_of(text, names, alone=alone)
+    section = told.about(names, others)
+    line, _, rest = section.partition("\n")
+    if rest and _CODE.match(line.strip()):
+        section = line  # an old sendmail's `554 <address>... reason`, all in one line
     said = read_reply(section)
     texts = [said.words, section] if said.code else [section]
-    whole = split_original(text)[0]
-    if alone and not said.code and whole != section:
+    if not others and not said.code and told.text != section:
         # Some tell the cause first and whom it concerns after.
-        beyond = read_reply(whole)
-        texts += [beyond.words, whole] if beyond.code else [whole]
-        said = Reply(
-            beyond.code,
-            said.statuses or beyond.statuses,
-            beyond.words if beyond.code else section,
-            beyond.step,
-        )
+        beyond = read_reply(told.text)
+        texts += [beyond.words, told.text] if beyond.code else [told.text]
+        words = beyond.words if beyond.code else section
+        said = Reply(beyond.code, said.statuses or beyond.statuses, words, beyond.step)
     return said, texts
 
 
@@ -107,14 +105,9 @@ def statuses_in(text: str) -> tuple[str, ...]:
 
 def best_status(candidates: tuple[str, ...]) -> str | None:
     """Return the status code that says most: one with an exact meaning, else any but x.0.0, else the first."""
-    for known in (
-        lambda status: status[2:] in EXACT,
-        lambda status: not status.endswith(".0.0"),
-        lambda _: True,
-    ):
-        if (found := next((status for status in candidates if known(status)), None)) is not None:
-            return found
-    return None
+    exact = [status for status in candidates if status[2:] in EXACT]
+    telling = [status for status in candidates if not status.endswith(".0.0")]
+    return next(iter(exact or telling or candidates), None)
 
 
 def judge(said: Reply, candidates: tuple[str, ...], texts: list[str], recipient: str | None) -> Verdict:
@@ -129,7 +122,7 @@ def judge(said: Reply, candidates: tuple[str, ...], texts: list[str], recipient:
         classify(said.code, status, text, step=said.step, domain=domain)
         for text in [*(text for text in texts if _LETTERS.search(text)), ""]
     ]
-    return next((verdict for verdict in verdicts if verdict.told), verdicts[0])
+    return max(verdicts, key=lambda verdict: verdict.certainty)
 
 
 def one_line(text: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from drumbeat.responses.bounces.addresses import field_address, header_addresses
+from drumbeat.responses.bounces.addresses import field_address, header_addresses, unique
 from drumbeat.responses.bounces.fields import groups_in
 from drumbeat.responses.bounces.findings import Finding
 from drumbeat.responses.bounces.mime import Headers, Mail
+from drumbeat.responses.bounces.prose import Told
 from drumbeat.responses.bounces.reply import (
     Reply,
     best_status,
@@ -42,14 +43,17 @@ _KINDS: Mapping[str, Kind] = {
 
 def read_report(mail: Mail) -> list[Finding]:
     """Return what a report says of each recipient; nothing where the mail is none."""
-    groups = list(_groups(mail))
-    found = [
-        finding
-        for group in groups
-        if any(group.get(name) for name in _RECIPIENT_FIELDS)
-        if (finding := _finding(group, mail, alone=len(groups) <= 2)) is not None
-    ]
-    return found[:MOST_RECIPIENTS]
+    groups = [group for group in _groups(mail) if any(group.get(name) for name in _RECIPIENT_FIELDS)]
+    named = [address for group in groups[:MOST_RECIPIENTS] for address in _names(group)]
+    told = Told.of(mail.text)
+    found = [_finding(group, mail, told, named, alone=len(groups) == 1) for group in groups[:MOST_RECIPIENTS]]
+    return [finding for finding in found if finding is not None]
+
+
+def _names(group: Headers) -> list[str]:
+    """Return what a group calls its recipient, the address that was written to first."""
+    fields = ("original-recipient", "final-recipient", "x-actual-recipient")
+    return unique(address for name in fields if (address := field_address(group.get(name))))
 
 
 def _groups(mail: Mail) -> Iterator[Headers]:
@@ -77,10 +81,10 @@ def _parted(group: Headers) -> Iterator[Headers]:
     yield Headers(group.rows[start:])
 
 
-def _finding(group: Headers, mail: Mail, *, alone: bool) -> Finding | None:
+def _finding(group: Headers, mail: Mail, told: Told, named: list[str], *, alone: bool) -> Finding | None:
     final = field_address(group.get("final-recipient"))
-    original = field_address(group.get("original-recipient"))
-    recipient = original or final or field_address(group.get("x-actual-recipient"))
+    names = _names(group)
+    recipient = names[0] if names else None
     if recipient is None and alone:
         # A pipe, a file, a local name: whom the returned mail went to says who that is.
         went_to = header_addresses(*mail.original.all("to"))
@@ -99,7 +103,7 @@ def _finding(group: Headers, mail: Mail, *, alone: bool) -> Finding | None:
     if kind is Kind.DELIVERED:
         return Finding(kind, "dsn", recipient, status=status, text=one_line(diagnosis), more=more)
     said = read_reply(diagnosis)
-    beside, shown = read_prose(mail.text, [name for name in (final, recipient) if name], alone=alone)
+    beside, shown = read_prose(told, names, [name for name in named if name not in names])
     # Beside a reply without a status code, a vague one of policy is the reporting server's own guess at it.
     guessed = bool(said.code and not said.statuses and status and status[2:4] in ("7.", "2."))
     own = None if status is None or (guessed and not meaning(status[2:])[1]) else status

@@ -19,7 +19,6 @@ EXACT: Mapping[str, R] = {
     "1.6": R.HAS_MOVED,  # the mailbox has moved, no forwarding address
     "1.7": R.REJECTED,  # bad sender's mailbox address syntax
     "1.8": R.REJECTED,  # bad sender's system address
-    "1.9": R.CONTENT,  # relayed to a mailer that does not know the protocol (RFC 3886)
     # RFC 7505 has 1.10 for a null MX; Exchange Online says 5.1.10 of mailboxes that do not exist. Both are
     # dead addresses, and the words tell them apart.
     "1.10": R.NOT_ACCEPTING,
@@ -57,7 +56,6 @@ EXACT: Mapping[str, R] = {
     "6.10": R.CONTENT,
     # Security and policy
     "7.2": R.POLICY,  # mailing list expansion prohibited
-    "7.7": R.CONTENT,  # message integrity failure
     "7.8": R.POLICY,  # credentials invalid (RFC 4954)
     "7.9": R.POLICY,  # authentication mechanism too weak
     "7.10": R.POLICY,  # encryption needed
@@ -91,6 +89,7 @@ VAGUE: Mapping[str, R] = {
     "1.0": R.USER_UNKNOWN,
     "1.4": R.USER_UNKNOWN,  # ambiguous
     "1.5": R.OTHER,  # valid: a code of success
+    "1.9": R.CONTENT,  # relayed to a mailer that does not know the protocol (RFC 3886)
     "2.0": R.FILTERED,
     "3.0": R.SYSTEM,
     "3.3": R.SYSTEM,  # cannot do what was asked
@@ -108,6 +107,7 @@ VAGUE: Mapping[str, R] = {
     "7.4": R.POLICY,
     "7.5": R.POLICY,
     "7.6": R.POLICY,
+    "7.7": R.CONTENT,  # message integrity failure
 }
 
 
