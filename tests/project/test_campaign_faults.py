@@ -35,7 +35,7 @@ def test_an_unknown_trigger_is_named_with_its_line_and_the_nearest_kind(
         (
             "  template: reminder",
             "  template: reminder\n  lang: de",
-            ":12:3 DB021 unknown key 'lang'. Known: template.",
+            ":12:3 DB021 unknown key 'lang'. Known: channel, template.",
         ),
         ("segment: everyone\n", "", ":2:1 DB022 the key 'segment' is missing."),
         ("  template: reminder", "  {}", ":10:1 DB022 the key 'template' is missing."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,9 @@ def _issue(fault: ErrorDetails, model: type[BaseModel], document: Document, with
         if kind == "string_type" and isinstance(fault["input"], bool | int | float)
         else ""
     )
+    if kind == "literal_error" and isinstance(fault["input"], str):
+        near = nearest(fault["input"], re.findall(r"'([^']+)'", str(fault.get("ctx", {}).get("expected"))))
+        fix = near if near.startswith("Did you mean") else ""
     return Issue(place, "DB020", f"{what}: found {_shown(fault)}; expected {_expected(fault)}.", fix)
 
 
