@@ -60,8 +60,8 @@ class Certificate:
     ca: Path
 
 
-def make_certificate(folder: Path, name: str = "server") -> Certificate:
-    """Make a CA of its own and a certificate signed by it."""
+def make_certificate(folder: Path, name: str = "server", days: int = 2) -> Certificate:
+    """Make a CA of its own and a certificate signed by it, good for `days` from now."""
     import ipaddress
 
     from cryptography import x509
@@ -72,7 +72,7 @@ def make_certificate(folder: Path, name: str = "server") -> Certificate:
     def named(common: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
-    start = datetime.now(UTC) - timedelta(days=1)
+    now = datetime.now(UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 
     def builder(subject: str, public: Any) -> x509.CertificateBuilder:
@@ -82,8 +82,8 @@ def make_certificate(folder: Path, name: str = "server") -> Certificate:
             .issuer_name(named(f"{name} CA"))
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(start + timedelta(days=3))
+            .not_valid_before(now - timedelta(days=5))
+            .not_valid_after(now + timedelta(days=days))
         )
 
     ca = builder(f"{name} CA", ca_key.public_key()).add_extension(

@@ -5,7 +5,6 @@ RFC 5321 is the protocol, RFC 3207 STARTTLS, RFC 4954 AUTH, RFC 8314 TLS from th
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -58,9 +57,19 @@ def connect(server: SmtpServer) -> Session:
     try:
         connected = socket.create_connection((server.host, server.port), server.timeout)
         wire = Wire(connected, server.timeout)
+        # TLS takes the socket over, so it is asked for its ends first.
+        ours, theirs = (
+            end[0].partition("%")[0] for end in (connected.getsockname(), connected.getpeername())
+        )
         if context is not None and server.tls == "implicit":
             wire.encrypt(context, server.host)
-        return _greet(wire, server, connected, context if server.tls == "starttls" else None)
+        # An address literal is a legal name (RFC 5321 section 4.1.3) and takes no look-up of our own name.
+        offers = _greet(wire, server, server.helo or _literal(ours), context)
+        if server.username:
+            if not wire.encrypted and not is_loopback(theirs):
+                raise DeliveryError(_in_the_clear(server))
+            log_in(wire, server, offers.auth)
+        return Session(wire, offers, str(server), server.content_timeout)
     except BaseException as error:
         if wire is not None:
             wire.close()
@@ -69,31 +78,22 @@ def connect(server: SmtpServer) -> Session:
         raise DeliveryError(explained) from error
 
 
-def _greet(
-    wire: Wire, server: SmtpServer, connected: socket.socket, upgrade: ssl.SSLContext | None
-) -> Session:
-    # An address literal is a legal name (RFC 5321 section 4.1.3) and takes no look-up of our own name.
-    name = server.helo or _literal(connected.getsockname()[0])
-    # A socket is let go of when TLS takes over, so this is asked now.
-    near = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0]).is_loopback
+def _greet(wire: Wire, server: SmtpServer, name: str, context: ssl.SSLContext | None) -> Offers:
+    """Exchange greetings, encrypt where STARTTLS is set, and return what the server offers then."""
     _expect(server, "220", wire.reply())
     offers = _ehlo(wire, server, name)
-    if upgrade is not None:
-        if not offers.starttls:
-            raise DeliveryError(
-                f"the mail server {server} cannot do what is asked: it does not offer STARTTLS;"
-                " check delivery.smtp.tls and port, and who is between"
-            )
-        wire.send(b"STARTTLS\r\n")
-        _expect(server, "220", wire.reply())
-        wire.encrypt(upgrade, server.host)
-        # What was offered in the clear may not be the server's word (RFC 3207 section 4.2).
-        offers = _ehlo(wire, server, name)
-    if server.username:
-        if not wire.encrypted and not near:
-            raise DeliveryError(_in_the_clear(server))
-        log_in(wire, server, offers.auth)
-    return Session(wire, offers, str(server), server.content_timeout)
+    if context is None or server.tls != "starttls":
+        return offers
+    if not offers.starttls:
+        raise DeliveryError(
+            f"the mail server {server} cannot do what is asked: it does not offer STARTTLS;"
+            " check delivery.smtp.tls and port, and who is between"
+        )
+    wire.send(b"STARTTLS\r\n")
+    _expect(server, "220", wire.reply())
+    wire.encrypt(context, server.host)
+    # What was offered in the clear may not be the server's word (RFC 3207 section 4.2).
+    return _ehlo(wire, server, name)
 
 
 def _ehlo(wire: Wire, server: SmtpServer, name: str) -> Offers:
@@ -117,7 +117,6 @@ def _expect(server: SmtpServer, code: str, raw: bytes) -> None:
 
 
 def _literal(address: str) -> str:
-    address = address.partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 

@@ -88,7 +88,7 @@ class PoolServer:
 
     `allowed`: connections that may be used now. `idle`: open connections that nobody uses. `eight_bit`: what the
     server said last; None before the first connection. `proven`: it has taken a mail of ours. Until `not_before`
-    it takes no more than `room` connections: none where it failed as a whole.
+    it takes no more than `room` connections, none where it failed as a whole; `fault` says why.
     """
 
     server: SmtpServer
@@ -153,8 +153,7 @@ class PoolServer:
     def learn(self, answer: Answer) -> None:
         """Note how a mail ended. Raises UnusableServerError where the server has had enough of us for now."""
         if answer.outcome is Outcome.ACCEPTED:
-            if self.fault is not None or self._troubles or not self.proven:
-                self.proven, self.fault, self._failures, self._troubles = True, None, 0, 0
+            self.proven, self._failures, self._troubles = True, 0, 0
         elif answer.outcome is Outcome.DEFERRED and answer.scope is Scope.SERVER:
             self._troubles += 1
             if self._troubles >= TROUBLES_IN_A_ROW:

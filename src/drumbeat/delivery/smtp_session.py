@@ -130,7 +130,8 @@ class Session:
                 f"MAIL FROM:<{sender}>{options}\r\n".encode(), f"RCPT TO:<{recipient}>\r\n".encode(), content
             )
         except UnicodeEncodeError:  # half of a surrogate pair
-            return Answer(Outcome.REFUSED, f"{mail.envelope_to!a} is not a mail address")
+            bad = sender if _has_half_a_pair(sender) else recipient
+            return Answer(Outcome.REFUSED, f"{bad!a} is not a mail address")
 
     def ask(self, envelope: Envelope, *, sent: bool = False) -> tuple[list[bytes], Lost | None]:
         """Return the replies to MAIL, RCPT and DATA as far as they came, and what cut them off.
@@ -192,6 +193,10 @@ class Session:
 
 QUIT_WAIT = 2.0
 """Seconds; what hangs on it is only politeness."""
+
+
+def _has_half_a_pair(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _ascii_domain(address: str) -> str:
