@@ -194,6 +194,7 @@ w1TJvRDQRNpMQCrhgudFZOO/TZJTPHqoTQX7AjEA2BtENqVohXAqsyz9yuf2xXz3
         (pem(KEY)[:-60], "holds no private key in PEM"),
         (WEAK, "has 768 bits, and receivers take none under 1024"),
     ],
+    ids=["empty", "garbled", "ssh", "no text", "elliptic", "locked", "cut off", "short"],
 )
 def test_a_key_that_cannot_sign_is_refused_in_one_line(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Entry] = {
     "deliver": Entry("drumbeat.cli.deliver", "Hand over the mails that are due."),
     "explain": Entry("drumbeat.cli.explain", "Tell why a customer got a mail, or what kept it away."),
     "preview": Entry("drumbeat.cli.preview", "Render a mail with its sample or with a customer's data."),
+    "doctor": Entry("drumbeat.cli.doctor", "Examine senders and servers as mailbox providers will."),
     "report": Entry("drumbeat.cli.report", "Show what became of each campaign, as a table or an HTML page."),
     "serve": Entry("drumbeat.cli.serve", "Answer readers' opens, clicks and unsubscribes over HTTP."),
     "db": Entry("drumbeat.cli.db", "Create the database's tables, or bring them up to date."),

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from drumbeat.clock import zone_or
-from drumbeat.delivery import Mail, Parts
+from drumbeat.delivery import Mail, Parcel, Parts
 from drumbeat.errors import InputError, RenderError
+from drumbeat.ledger.reach import MAIL
 from drumbeat.outbox.batch import Item
+from drumbeat.outbox.notes import Notes
+from drumbeat.outbox.values import CUSTOMER as CUSTOMER
+from drumbeat.outbox.values import shown_sender, values
 from drumbeat.project.load import Project
 from drumbeat.project.models import Sender
 from drumbeat.rendering.compose import Skeleton
@@ -25,20 +28,6 @@ from drumbeat.rendering.links import Links, tracked
 from drumbeat.rendering.secret import load_secrets
 from drumbeat.rendering.templates import Rendered, Template, Templates
 from drumbeat.triggers import Moment
-
-CUSTOMER = (
-    "external_id",
-    "email",
-    "first_name",
-    "last_name",
-    "country",
-    "city",
-    "language",
-    "time_zone",
-    "birth_date",
-    "attributes",
-)
-"""What templates may use of a customer; the rest of the row is for our own use."""
 
 
 class Letter(NamedTuple):
@@ -71,7 +60,8 @@ class Letters:
         tracking = project.config.tracking
         keys = load_secrets(project.root, tracking.secret_env)
         self._key = keys[0]
-        self._links = Links(tracking.base_url, keys)
+        self._links = Links(tracking.base_url, keys, hidden_link=tracking.hidden_link)
+        self._notes = Notes(project, self._links, self._key)
         self._templates = Templates(project.root / "templates", project.config.language)
         self._signers = signers(project) if sign else {}
         self._frames: dict[tuple[str, ...], _Frame] = {}
@@ -91,11 +81,13 @@ class Letters:
             found |= {item.message_id: given.get(item.subject, {}) for item in its_items}
         return found
 
-    def write(self, item: Item, context: dict[str, Any], at: datetime, *, eight_bit: bool = False) -> Mail:
-        """Render and compose one mail, dated `at`. Raises RenderError.
+    def write(self, item: Item, context: dict[str, Any], at: datetime, *, eight_bit: bool = False) -> Parcel:
+        """Render and compose one message of any channel, dated `at`. Raises RenderError.
 
-        `eight_bit`: what is to hand it over takes letters beyond ASCII in bodies (RFC 6152).
+        `eight_bit`: what is to hand a mail over takes letters beyond ASCII in bodies (RFC 6152).
         """
+        if item.channel != MAIL:
+            return self._notes.write(item, context, at)
         return self.letter(item, context, at, eight_bit=eight_bit).mail
 
     def letter(self, item: Item, context: dict[str, Any], at: datetime, *, eight_bit: bool = False) -> Letter:
@@ -104,7 +96,7 @@ class Letters:
         try:
             frame = self._frame(item, template)
             unsubscribe_url = self._links.unsubscribe(item.message_id)
-            rendered = template.render(self._whole(item, context, frame.shown, unsubscribe_url))
+            rendered = template.render(values(self._project, item, context, frame.shown, unsubscribe_url))
             if item.kind == "marketing":
                 _with_way_out(item, rendered, unsubscribe_url)
             mail = self._mail(item, frame, rendered, unsubscribe_url, at, eight_bit)
@@ -191,21 +183,7 @@ class Letters:
             auto_submitted=not marketing,
             signer=self._signers.get(item.sender),
         )
-        shown = {"name": sender.name, "address": sender.address, "postal_address": sender.postal_address}
-        return _Frame(sender, shown, domain, skeleton)
-
-    def _whole(
-        self, item: Item, context: dict[str, Any], shown: dict[str, str], unsubscribe_url: str
-    ) -> dict[str, Any]:
-        return {
-            **context,
-            "customer": {name: item.customer[name] for name in CUSTOMER},
-            "sender": shown,
-            "unsubscribe_url": unsubscribe_url,
-            "campaign": item.campaign,
-            "currency": context.get("currency") or self._project.config.currency,
-            "time_zone": zone_or(item.customer["time_zone"], self._project.config.time_zone).key,
-        }
+        return _Frame(sender, shown_sender(sender), domain, skeleton)
 
 
 def signers(project: Project) -> dict[str, Signer]:
