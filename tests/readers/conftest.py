@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from html.parser import HTMLParser
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -15,9 +14,9 @@ import pytest
 import requests
 import uvicorn
 from sqlalchemy import Engine, select
+from support.pages import Page
 
 from drumbeat.clock import FixedClock
-from drumbeat.ledger.cap import CapRule
 from drumbeat.ledger.reach import unreachable
 from drumbeat.project.models import Topic
 from drumbeat.rendering.links import Links
@@ -44,54 +43,6 @@ TOPICS = {
     "news": Topic(text="News, once a week"),
     "alerts": Topic(text="When it is sent", channel="sms"),
 }
-
-
-class Page(HTMLParser):
-    """A page as a browser's form has it: what would be sent when a button is pressed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.fields: list[dict[str, str | None]] = []
-        self.buttons: dict[str, dict[str, str | None]] = {}
-        self.links: list[str] = []
-        self.labels = 0
-        self._button: dict[str, str | None] | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "input":
-            self.fields.append(given)
-        elif tag == "button":
-            self._button = given
-        elif tag == "a":
-            self.links.append(given["href"] or "")
-        elif tag == "label":
-            self.labels += 1
-
-    def handle_data(self, data: str) -> None:
-        if self._button is not None:
-            self.buttons[data.strip()] = self._button
-            self._button = None
-
-    def values(self, button: str, **changes: Any) -> list[tuple[str, str]]:
-        """Return the fields that are sent; `changes` replace all of a name: a value or a list of them."""
-        sent = []
-        for field in self.fields:
-            name, kind = str(field.get("name")), field.get("type", "text")
-            if (
-                name in changes
-                or "disabled" in field
-                or (kind in ("radio", "checkbox") and "checked" not in field)
-            ):
-                continue
-            sent.append((name, field.get("value") or ""))
-        for name, value in changes.items():
-            sent += [(name, one) for one in ([value] if isinstance(value, str) else value)]
-        pressed = self.buttons[button]
-        if pressed.get("name"):
-            sent.append((str(pressed["name"]), str(pressed.get("value"))))
-        return sent
 
 
 class Server:
@@ -186,10 +137,3 @@ def reached(scene: Any) -> Callable[..., dict[str, str | None]]:
             return dict(connection.execute(question).one()._mapping)
 
     return ask
-
-
-def cap(messages: int, **span: Any) -> CapRule:
-    """A cap."""
-    from datetime import timedelta
-
-    return CapRule(messages, timedelta(**span))

@@ -192,11 +192,13 @@ def save(
     for channel in sorted({topics[name].channel for name in free} & set(ADDRESSED)):
         names = {name for name in free if topics[name].channel == channel}
         keys, wanted, over = mailbox.keys(channel), names & choice.topics, names & ended
-        if over and not wanted:
-            over.add(EVERY_TOPIC)
+        lifted = lift(connection, keys, topics={*wanted, EVERY_TOPIC} if wanted else ())
         since = {(key, name): at for key in keys for name in over}
+        # A no to all of it goes on for the rest, topic by topic.
+        since |= {(key, name): at for key, of in lifted if of == EVERY_TOPIC for name in names - wanted}
+        if over and not wanted:
+            since |= {(key, EVERY_TOPIC): at for key in keys}
         suppress_all(connection, since, reason=OWN_CHOICE[0], source=SOURCE)
-        lift(connection, keys, topics={*wanted, EVERY_TOPIC} if wanted else ())
     changes = [
         Change(reader.id, name, granted=name in choice.topics, at=at, source=SOURCE, proof=proofs.get(name))
         for name in free

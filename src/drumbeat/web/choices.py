@@ -80,8 +80,8 @@ def read_pause(value: str, now: datetime, standing: datetime | None) -> datetime
     until = datetime.fromisoformat(value.removeprefix("until:"))
     if until.tzinfo is None:
         raise ValueError("an instant needs a time zone")
-    until = min(until.astimezone(UTC), FOREVER)
-    return until if until > now else None
+    # Compared before it is converted: the first and the last day of all have no instant in every zone.
+    return min(until, FOREVER).astimezone(UTC) if until > now else None
 
 
 def pause_until(until: datetime | None) -> str:

@@ -60,7 +60,9 @@ class Wish:
         """Read a form's fields."""
         topics = tuple(topic for name in ("topic", "topics") for topic in form.get(name, ()))
         names = ("email", "language", "first_name", TRAP, "form", "text", "page")
-        email, language, first_name, trap, marked, text, page = (first(form, name).strip() for name in names)
+        email, language, first_name, trap, marked, text, page = (
+            _storable(first(form, name)).strip() for name in names
+        )
         return cls(email, topics, language, first_name, trap, marked, text, page)
 
     @classmethod
@@ -75,6 +77,11 @@ class Wish:
             raise TypeError("topics: expected a list of names")
         plain = {name: [value] for name, value in found.items() if isinstance(value, str)}
         return cls.of_form({**plain, "topics": [topic for topic in listed if isinstance(topic, str)]})
+
+
+def _storable(text: str) -> str:
+    """Return a text without what no database takes or no line should hold: NUL, lone surrogates, other controls."""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
 
 
 class SignUp(Desk):
