@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,10 @@ BACKLOG = 2048
 
 PORTION = 200
 """Rows of the inbox that are worked on at a time."""
+
+SWITCH_S = 0.0005
+"""How long one thread may keep the others waiting. By default it is 5 ms, and the thread that stores hits comes
+back from the database five times a batch: a hit then took 28 ms on PostgreSQL, with this 23."""
 
 
 @click.command("serve")
@@ -108,6 +113,7 @@ def command(
     # uvicorn stops cleanly on these and then raises them once more: by then there is nothing left to do.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    sys.setswitchinterval(SWITCH_S)
     try:
         server.run(sockets=[listening])
     finally:

@@ -43,7 +43,10 @@ from drumbeat.responses.webhooks import Event
 SMTP = "smtp"
 """The source of what a mail server said while a mail was handed over."""
 
-PROVES_SENT = frozenset(Kind) - {Kind.REJECTED, Kind.FAILED, Kind.SUBSCRIBED, Kind.UNKNOWN}
+NOT_SENT = frozenset({Kind.REJECTED, Kind.FAILED})
+"""Kinds of messages that were kept back."""
+
+PROVES_SENT = frozenset(Kind) - NOT_SENT - {Kind.SUBSCRIBED, Kind.UNKNOWN}
 """Kinds that a message cannot cause unless it was taken over."""
 
 ABOUT_ADDRESS = frozenset(
@@ -221,7 +224,8 @@ def _judged(event: Event) -> tuple[Literal["hard", "soft"] | None, str | None]:
     """Return a bounce's kind and reason; hard where it is not told but the reason says so."""
     reason = None if event.reason is None else clean(str(event.reason), 60)
     if event.kind is not Kind.BOUNCED:
-        return None, reason
+        # A provider that keeps an address from mail because it bounced before says so.
+        return ("hard" if event.bounce == "hard" and event.kind in NOT_SENT else None), reason
     return event.bounce or ("hard" if reason in HARD else "soft"), reason
 
 
@@ -285,7 +289,7 @@ def _reason_to_suppress(response: Response, *, known: bool) -> str | None:
         return "complained"
     if response.kind is Kind.UNSUBSCRIBED:
         return None if known else "unsubscribed"
-    if response.kind in (Kind.REJECTED, Kind.FAILED):
+    if response.kind in NOT_SENT:
         if response.reason in HARD:
             return "bounced"
         if response.reason == BounceReason.UNSUBSCRIBED:

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import CTE, BigInteger, Connection, Text, func, select, update
+from sqlalchemy import CTE, BigInteger, Connection, Select, Text, case, func, or_, select, update
+from sqlalchemy.types import TypeEngine
 
 from drumbeat.ledger.states import State, resolve
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.record import Response, possible
 from drumbeat.store.dialect.rows import OverRows
+from drumbeat.store.dialect.time import shifted
 from drumbeat.store.tables import messages, responses
 from drumbeat.store.types import Json, UtcDateTime
 
@@ -85,9 +87,11 @@ def weigh(connection: Connection, hits: Iterable[Response]) -> int:
             # However long a server kept the mail waiting, what came before it was delivered was no reader's.
             since[hit.message_id] = _LONG_AGO
     wanted = [(i, since[i]) for i in possible(since)]
-    if not wanted:
+    # Most mails have one open or one click near, on which there is nothing to judge.
+    doubtful = {i for (i,) in _DOUBTFUL.execute(connection, wanted)} if wanted else set()
+    if not doubtful:
         return 0
-    seen = [Seen(*row) for row in _AROUND.execute(connection, wanted)]
+    seen = [Seen(*row) for row in _AROUND.execute(connection, [(i, since[i]) for i in doubtful])]
     _settle(connection, seen)
     by_message: dict[int, list[Seen]] = defaultdict(list)
     for one in seen:
@@ -187,11 +191,13 @@ def _class(connection: Connection, verdicts: Sequence[tuple[Seen, str]]) -> None
 _LONG_AGO = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
 
 
-def _around(given: CTE, _connection: Connection) -> Any:
+_GIVEN: Mapping[str, TypeEngine[Any]] = {"message_id": BigInteger(), "since": UtcDateTime()}
+
+
+def _near(given: CTE, *columns: Any) -> Select[Any]:
     kinds = [str(kind) for kind in (Kind.OPENED, Kind.CLICKED, Kind.DELIVERED)]
-    columns = [responses.c[name] for name in ("id", "message_id", "kind", "at", "class", "url", "raw")]
     return (
-        select(*columns, messages.c.sent_at, messages.c.state)
+        select(*columns)
         .select_from(given)
         .join(responses, responses.c.message_id == given.c.message_id)
         .join(messages, messages.c.id == responses.c.message_id)
@@ -199,8 +205,36 @@ def _around(given: CTE, _connection: Connection) -> Any:
     )
 
 
+def _doubtful(given: CTE, _connection: Connection) -> Any:
+    """Select the messages that a rule of this module may say something of; cheap, and not exact."""
+    kind, at, url = responses.c.kind, responses.c.at, responses.c.url
+    clicked = kind == Kind.CLICKED
+    hit_at = func.min(case((kind != Kind.DELIVERED, at)))
+    arrived_at = func.max(case((kind == Kind.DELIVERED, at), else_=messages.c.sent_at))
+    return (
+        _near(given, given.c.message_id)
+        .group_by(given.c.message_id, messages.c.state)
+        .having(
+            or_(
+                func.count(case((clicked, url)).distinct()) >= UNSEEN_LINKS,
+                func.max(case((clicked & url.is_(None), 1), else_=0)) == 1,
+                hit_at < shifted(arrived_at, READING_STARTS),
+                messages.c.state == State.UNCERTAIN,
+            )
+        )
+    )
+
+
+_DOUBTFUL = OverRows(_GIVEN, _doubtful, [BigInteger()])
+
+
+def _around(given: CTE, _connection: Connection) -> Any:
+    names = ("id", "message_id", "kind", "at", "class", "url", "raw")
+    return _near(given, *(responses.c[name] for name in names), messages.c.sent_at, messages.c.state)
+
+
 _AROUND = OverRows(
-    {"message_id": BigInteger(), "since": UtcDateTime()},
+    _GIVEN,
     _around,
     [BigInteger(), BigInteger(), Text(), UtcDateTime(), Text(), Text(), Json, UtcDateTime(), Text()],
 )
