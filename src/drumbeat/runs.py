@@ -165,7 +165,7 @@ def deliver(
 
 
 def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
-    """Import the files of `imports:` that changed, and settle hand-overs that were cut off.
+    """Work on what came in, import the files of `imports:` that changed, and settle hand-overs that were cut off.
 
     A file counts as changed when its content or its mapping's differs from the last collect's. Raises
     InputError for a file that cannot be read; those before it stay imported.
@@ -174,6 +174,7 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
     known = _last_digests(engine)
     seen: dict[str, str] = {}
     imported: list[dict[str, Any]] = []
+    came_in = respond(engine, project, clock=clock)
     try:
         for source in project.config.imports:
             digest = _digest(project.root / source.file, project.root / source.mapping)
@@ -182,7 +183,12 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
             seen[source.file] = digest
     finally:
         cut_off = _settle_cut_off(engine, clock)
-        figures = {"imported": imported, "unchanged": len(seen) - len(imported), "cut_off": cut_off}
+        figures = {
+            "imported": imported,
+            "unchanged": len(seen) - len(imported),
+            "cut_off": cut_off,
+            "came_in": came_in,
+        }
         with writing(engine) as connection:
             connection.execute(
                 insert(runs).values(
@@ -198,11 +204,31 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
     return Account(
         "collect",
         as_of,
-        f"{len(imported)} files imported, {cut_off} hand-overs that were cut off are settled",
+        f"{len(imported)} files imported, {cut_off} hand-overs that were cut off are settled,"
+        f" {came_in['responses']} responses came in",
         figures,
         columns,
         rows,
     )
+
+
+def respond(engine: Engine, project: Project, *, clock: Clock) -> dict[str, int]:
+    """Work on the webhook calls and mails that are stored and not worked on yet; return the figures.
+
+    `done`, `failed` and `waiting` are calls and mails, `responses` what they told that was new, `suppressed`
+    addresses. `drumbeat serve` does the same every second.
+    """
+    from drumbeat.responses.inbox import work
+
+    desk, _ = incoming(project, clock=clock)
+    worked = work(engine, desk)
+    return {
+        "done": worked.done,
+        "failed": worked.failed,
+        "waiting": worked.waiting,
+        "responses": worked.stored,
+        "suppressed": worked.suppressed,
+    }
 
 
 def incoming(project: Project, *, clock: Clock) -> tuple[Desk, Mapping[str, str]]:

@@ -34,7 +34,9 @@ COMMANDS: Mapping[str, Entry] = {
     "preview": Entry("drumbeat.cli.preview", "Render a mail with its sample or with a customer's data."),
     "doctor": Entry("drumbeat.cli.doctor", "Examine senders and servers as mailbox providers will."),
     "report": Entry("drumbeat.cli.report", "Show what became of each campaign, as a table or an HTML page."),
+    "tasks": Entry("drumbeat.cli.tasks", "List the tasks of people, and mark them as done."),
     "serve": Entry("drumbeat.cli.serve", "Answer readers' opens, clicks and unsubscribes over HTTP."),
+    "inbox": Entry("drumbeat.cli.inbox", "Show what came in and could not be read, and try it again."),
     "db": Entry("drumbeat.cli.db", "Create the database's tables, or bring them up to date."),
     "demo": Entry("drumbeat.cli.demo", "See the whole job on real orders in a folder of its own."),
 }

@@ -23,9 +23,10 @@ from sqlalchemy import Connection, Engine, Row, func, or_, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from drumbeat.clock import Clock
-from drumbeat.errors import InputError, StoreError
+from drumbeat.errors import InputError, StoreError, UsageError
 from drumbeat.rendering.links import Links
 from drumbeat.responses.arrived import MAIL, Arrived
+from drumbeat.responses.arrived import store_mail as store_mail
 from drumbeat.responses.events import Applied, Telling, apply
 from drumbeat.responses.machines import Machines
 from drumbeat.responses.told import clean
@@ -124,6 +125,49 @@ def waiting(engine: Engine) -> dict[str, int]:
             select(inbox.c.state, func.count()).where(inbox.c.state != DONE).group_by(inbox.c.state)
         )
         return {NEW: 0, FAILED: 0, **dict(counted.tuples().all())}
+
+
+class Failed(NamedTuple):
+    """A row that could not be read, for a person."""
+
+    id: int
+    source: str
+    received_at: datetime
+    attempts: int
+    error: str | None
+
+
+def failed(engine: Engine, *, limit: int = 100) -> list[Failed]:
+    """Return the rows that failed, the latest first, at most `limit`."""
+    columns = [inbox.c[name] for name in Failed._fields]
+    with reading(engine) as connection:
+        rows = connection.execute(
+            select(*columns).where(inbox.c.state == FAILED).order_by(inbox.c.id.desc()).limit(limit)
+        )
+        return [Failed(*row) for row in rows]
+
+
+def row_of(engine: Engine, row_id: int) -> tuple[str, str | None, Arrived]:
+    """Return a row's state, its error and what arrived. Raises UsageError where there is none."""
+    with reading(engine) as connection:
+        row = connection.execute(select(inbox).where(inbox.c.id == row_id)).first()
+    if row is None:
+        raise UsageError(f"the inbox has no row {row_id}; `drumbeat inbox` lists those that failed")
+    return (
+        row.state,
+        row.error,
+        Arrived(row.source, row.dedupe_key, row.received_at, bytes(row.body), row.headers),
+    )
+
+
+def retry(engine: Engine, ids: Sequence[int] = ()) -> int:
+    """Make failed rows new again: those of `ids`, without ids all; return how many."""
+    again = update(inbox).where(inbox.c.state == FAILED)
+    if ids:
+        again = again.where(inbox.c.id.in_(ids))
+    with writing(engine) as connection:
+        done = connection.execute(again.values(state=NEW, worked_at=None, error=None).returning(inbox.c.id))
+        return len(done.all())
 
 
 def _batch(engine: Engine, desk: Desk, most: int, worked: Worked) -> int:
