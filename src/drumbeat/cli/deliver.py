@@ -77,7 +77,15 @@ def command(
         return
     clock = clock_for(as_of, project)
     started = clock.now()
-    counts = _deliver(engine, project, clock, _backend(project, backend), limit=limit, watch=watch)
+    counts = _deliver(
+        engine,
+        project,
+        clock,
+        _backend(project, backend),
+        _others(engine, project, backend),
+        limit=limit,
+        watch=watch,
+    )
     _summary(engine, counts, started, as_json)
 
 
@@ -88,8 +96,22 @@ def _backend(project: Project, name: str | None) -> Backend:
     return make_backend(name or delivery.backend, delivery, project.root)
 
 
+def _others(engine: Engine, project: Project, name: str | None) -> dict[str, Backend]:
+    """Return what takes the messages of other channels, where `--backend` says that nothing is to be sent."""
+    from drumbeat.delivery.channels import House, instead
+
+    return {} if name is None else instead(name, House(project.config, project.root, engine))
+
+
 def _deliver(
-    engine: Engine, project: Project, clock: Clock, backend: Backend, *, limit: int | None, watch: bool
+    engine: Engine,
+    project: Project,
+    clock: Clock,
+    backend: Backend,
+    others: dict[str, Backend],
+    *,
+    limit: int | None,
+    watch: bool,
 ) -> Counter[str]:
     """Deliver once, or again and again; return the counts of all rounds."""
     from drumbeat.clock import FixedClock
@@ -110,6 +132,7 @@ def _deliver(
                 project,
                 clock=clock,
                 backend=backend,
+                others=others,
                 limit=limit,
                 progress=done,
                 stop=stopped.is_set,

@@ -54,6 +54,8 @@ def command(
 ) -> None:
     """Render MAIL (a folder in templates/) with its sample and write it as HTML, text and .eml.
 
+    A message of another channel is shown as it would be sent: an SMS with its length, a webhook's payload.
+
     With --customer the name, language and country come from the store; cart or coupon stay the sample's.
     With --customer and --campaign it is the very mail that the customer would get from the campaign now
     (at --as-of), or got last. Faults that `drumbeat validate` would name are shown too. Nothing is sent
@@ -75,24 +77,29 @@ def command(
     else:
         _print(shown)
     if show_it:
-        click.launch(Path(shown["files"]["html"]).resolve().as_uri())
+        click.launch(Path(next(iter(shown["files"].values()))).resolve().as_uri())
 
 
 def _real(
     project_dir: Path | None, campaign: str, customer: str, as_of: str | None, folder: Path
 ) -> dict[str, Any]:
-    """Write the mail of a campaign to a customer."""
+    """Write the message of a campaign to a customer."""
     from drumbeat.cli.options import clock_for, open_engine, open_project
+    from drumbeat.cli.preview_notes import write_note
+    from drumbeat.delivery import Note
     from drumbeat.outbox.preview import preview
 
     project = open_project(project_dir)
     engine = open_engine(project)
     try:
         now = clock_for(as_of, project, standing=True).now()
-        rendered, mail = preview(engine, project, campaign, customer, as_of=now)
+        found = preview(engine, project, campaign, customer, as_of=now)
     finally:
         engine.dispose()
     name = project.campaign(campaign).settings.message.template
+    if isinstance(found, Note):
+        return write_note(folder, f"{campaign}.{customer}", name, found)
+    rendered, mail = found
     return _written(folder, f"{campaign}.{customer}", name, None, rendered, mail.content, [])
 
 
@@ -100,11 +107,16 @@ def _sample(
     root: Path, project_dir: Path | None, mail: str, language: str | None, customer: str | None, folder: Path
 ) -> dict[str, Any]:
     """Write a mail with its sample's data, for a customer of the store if one is named."""
+    from drumbeat.cli.preview_notes import channel_of, note_of_sample
     from drumbeat.rendering.check import cautions, check_template
     from drumbeat.rendering.sample import read_sample
     from drumbeat.rendering.templates import Templates
 
     config = _config(root)
+    channel, marketing = channel_of(root, mail)
+    if channel != "mail":
+        person = _customer(project_dir, customer) if customer else {}
+        return note_of_sample(root, config, mail, channel, marketing, language, person, folder)
     templates = Templates(root / "templates", config.language)
     person = _customer(project_dir, customer) if customer else {}
     template = templates.load(mail, language or person.get("language"))
@@ -221,6 +233,11 @@ def _write(folder: Path, stem: str, html: str, text: str, content: bytes) -> dic
 
 
 def _print(shown: dict[str, Any]) -> None:
+    if "channel" in shown:
+        from drumbeat.cli.preview_notes import print_note
+
+        print_note(shown)
+        return
     click.echo(f"Subject: {shown['subject']}")
     sizes = (("html", shown["html_bytes"]), ("txt", shown["text_bytes"]), ("eml", shown["mail_bytes"]))
     for kind, size in sizes:

@@ -42,6 +42,7 @@ class Answer:
     `retry_after`: how long the server asked us to wait. `scope`: what a DEFERRED holds for.
     `remote_id`: the name that the provider gave the accepted message. `dead_address`: the refusal says that
     the recipient's address does not exist, so that nothing more may go there. `via`: which server took it.
+    `unsubscribed`: the refusal says that its owner wants no more of this, as a carrier's or provider's list has it.
     """
 
     outcome: Outcome
@@ -53,6 +54,7 @@ class Answer:
     remote_id: str | None = None
     dead_address: bool = False
     via: str | None = None
+    unsubscribed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

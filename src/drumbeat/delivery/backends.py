@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drumbeat.delivery import Backend
 from drumbeat.delivery.console import ConsoleBackend
@@ -12,6 +12,9 @@ from drumbeat.delivery.file import FileBackend
 from drumbeat.delivery.providers import PROVIDERS
 from drumbeat.errors import UsageError
 from drumbeat.issues import nearest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 def _smtp(settings: Any, root: Path) -> Backend:
@@ -50,8 +53,13 @@ def make_backend(name: str, settings: Any, root: Path) -> Backend:
     return BACKENDS[name](settings, root)
 
 
-def backend_of(channel: str, settings: Any, root: Path) -> Backend:
-    """Make the backend of a channel, as `delivery` in project.yaml sets it up. Raises as `make_backend`."""
+def backend_of(channel: str, config: Any, root: Path, engine: Engine) -> Backend:
+    """Make the backend of a channel, as `delivery` in project.yaml sets it up. Raises as `make_backend`.
+
+    `config`: the project's (project.models.ProjectConfig). `engine`: of the store, for tasks.
+    """
     if channel == "mail":
-        return make_backend(settings.backend, settings, root)
-    raise UsageError(f"unknown channel '{channel}'; expected mail")
+        return make_backend(config.delivery.backend, config.delivery, root)
+    from drumbeat.delivery.channels import House, note_backend
+
+    return note_backend(channel, House(config, root, engine))

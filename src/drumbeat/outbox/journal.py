@@ -178,6 +178,7 @@ def _plain(answer: Answer, at: datetime) -> dict[str, Any]:
         "scope": str(answer.scope),
         "remote_id": answer.remote_id,
         "dead_address": answer.dead_address,
+        "unsubscribed": answer.unsubscribed,
         "via": answer.via,
         "at": at.isoformat(),
     }
@@ -195,6 +196,7 @@ def _answer(said: dict[str, Any]) -> tuple[Answer, datetime]:
         scope=Scope(said["scope"]),
         remote_id=said.get("remote_id"),
         dead_address=said.get("dead_address", False),
+        unsubscribed=said.get("unsubscribed", False),
         via=said.get("via"),
     )
     return answer, datetime.fromisoformat(said["at"])

@@ -1,4 +1,4 @@
-"""Preview: the very mail that a customer would get, or got, from a campaign; nothing is sent or recorded."""
+"""Preview: the very message that a customer would get, or got, from a campaign; nothing is sent or recorded."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
+from drumbeat.delivery import Note
 from drumbeat.errors import UsageError
 from drumbeat.ledger.candidates import STEP, moment_of
+from drumbeat.ledger.reach import MAIL
 from drumbeat.outbox.batch import Item
 from drumbeat.outbox.letters import Letter, Letters
 from drumbeat.project.load import LoadedCampaign, Project
@@ -20,11 +22,13 @@ NOBODYS_MESSAGE = 0
 """The message id in a preview's links: no message has it, so a click on them records nothing."""
 
 
-def preview(engine: Engine, project: Project, campaign: str, customer: str, *, as_of: datetime) -> Letter:
-    """Write the campaign's mail to a customer (by external id) with the data that a send would use.
+def preview(
+    engine: Engine, project: Project, campaign: str, customer: str, *, as_of: datetime
+) -> Letter | Note:
+    """Write the campaign's message to a customer (by external id) with the data that a send would use.
 
     The occasion is the one the trigger gives at `as_of`, else the latest in the ledger. Consent, cap and
-    segment are not asked: this is about the mail, `drumbeat explain` is about who gets it.
+    segment are not asked: this is about the message, `drumbeat explain` is about who gets it.
     Raises UsageError for an unknown campaign or customer, or where there is no occasion; RenderError.
     """
     chosen = project.campaign(campaign)
@@ -35,7 +39,11 @@ def preview(engine: Engine, project: Project, campaign: str, customer: str, *, a
             raise UsageError(f"there is no customer '{customer}'; expected an external id as it was imported")
         item = _item(chosen, row, _subject(connection, project, chosen, row, as_of))
         context = letters.contexts(connection, [item], as_of)[NOBODYS_MESSAGE]
-    return letters.letter(item, context, as_of)
+    if item.channel == MAIL:
+        return letters.letter(item, context, as_of)
+    note = letters.write(item, context, as_of)
+    assert isinstance(note, Note)  # noqa: S101 - what is no mail
+    return note
 
 
 def _subject(

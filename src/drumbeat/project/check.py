@@ -7,12 +7,16 @@ import json
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import drumbeat
 from drumbeat.document import read_document
 from drumbeat.errors import ProjectError
 from drumbeat.issues import Issue, nearest
 from drumbeat.project.load import CONFIG_FILE, LoadedCampaign, Project, load_project
+
+if TYPE_CHECKING:
+    from drumbeat.rendering.note_rules import NoteRules
 
 SOUND_FILE = Path(".drumbeat/sound.json")
 """Which mails were found sound, by a digest of all that the verdict rests on."""
@@ -77,28 +81,38 @@ def _check_templates(root: Path, project: Project | None) -> list[Issue]:
     """Check every mail in templates/, also those that no campaign uses yet.
 
     What marketing mail must have is asked of mails that a marketing campaign sends: a project that does
-    not load tells nothing of that. Compiling and rendering a mail takes 0.1 s, so a mail that was sound
+    not load tells nothing of that. A message is checked as one of each channel that a campaign sends it by; where
+    none does, its files tell. Compiling and rendering a mail takes 0.1 s, so a mail that was sound
     and has not changed since is not rendered again.
     """
     folder = root / "templates"
     names = sorted(p.name for p in folder.glob("*") if p.is_dir() and not p.name.startswith(("_", ".")))
     campaigns = list(project.campaigns.values()) if project else []
-    marketing = {c.settings.message.template for c in campaigns if c.settings.is_marketing}
     language = _language(root)
-    common = _digest([*_engine_files(), *folder.glob("_*/**/*")], f"{drumbeat.__version__} {language}")
+    rules = _rules(project)
+    common = _digest(
+        [*_engine_files(), *folder.glob("_*/**/*")], f"{drumbeat.__version__} {language} {rules}"
+    )
     sound = _read_sound(root)
     now_sound: dict[str, str] = {}
     issues: list[Issue] = []
     for name in names:
         users = [c for c in campaigns if c.settings.message.template == name]
-        given = sorted(f"{c.name} {c.trigger.kind} {c.trigger.gives}" for c in users)
-        digest = _digest((folder / name).rglob("*"), f"{common} {name in marketing} {given}")
+        given = sorted(
+            f"{c.name} {c.settings.kind} {c.settings.message.channel} {c.trigger.kind} {c.trigger.gives}"
+            for c in users
+        )
+        digest = _digest((folder / name).rglob("*"), f"{common} {given}")
         found = []
         if sound.get(name) != digest:
-            # A fault in the mail itself is told first: with it the names in the mail say little.
-            found = _check(folder, language, name, name in marketing) or _check_given(
-                root, folder, language, name, users
-            )
+            channels: set[str] = {c.settings.message.channel for c in users} or {_channel(folder / name)}
+            for channel in sorted(channels):
+                its = [c for c in users if c.settings.message.channel == channel]
+                marketing = any(c.settings.is_marketing for c in its)
+                # A fault in the message itself is told first: with it the names in it say little.
+                found += _check(folder, language, name, channel, marketing, rules) or _check_given(
+                    root, folder, language, name, its
+                )
         issues += found
         if not found:
             now_sound[name] = digest
@@ -110,11 +124,30 @@ def _check_templates(root: Path, project: Project | None) -> list[Issue]:
     return issues
 
 
-def _check(folder: Path, language: str, name: str, marketing: bool) -> list[Issue]:
+def _check(
+    folder: Path, language: str, name: str, channel: str, marketing: bool, rules: NoteRules
+) -> list[Issue]:
     from drumbeat.rendering.check import check_template
+    from drumbeat.rendering.check_notes import check_note
+    from drumbeat.rendering.notes import NoteTemplates
     from drumbeat.rendering.templates import Templates
 
+    if channel != "mail":
+        return check_note(NoteTemplates(folder, channel, language), name, marketing=marketing, rules=rules)
     return check_template(Templates(folder, language), name, marketing=marketing)
+
+
+def _channel(folder: Path) -> str:
+    """Return the channel whose files are in a template's folder."""
+    from drumbeat.rendering.notes import guess_channel
+
+    return guess_channel(folder)
+
+
+def _rules(project: Project | None) -> NoteRules:
+    from drumbeat.rendering.note_rules import NoteRules
+
+    return NoteRules() if project is None else NoteRules.of(project.config.delivery)
 
 
 def _check_given(
@@ -122,13 +155,16 @@ def _check_given(
 ) -> list[Issue]:
     """Check that the triggers of the campaigns which send the mail give what it needs."""
     from drumbeat.rendering.check import names_needed
+    from drumbeat.rendering.notes import NoteTemplates
     from drumbeat.rendering.templates import Templates
 
-    needed = names_needed(Templates(folder, language), name)
     issues = []
     for campaign in users:
-        gives = campaign.trigger.gives
-        if gives is None or not (lacking := sorted(needed.difference(gives))):
+        gives, channel = campaign.trigger.gives, campaign.settings.message.channel
+        templates = (
+            Templates(folder, language) if channel == "mail" else NoteTemplates(folder, channel, language)
+        )
+        if gives is None or not (lacking := sorted(names_needed(templates, name).difference(gives))):
             continue
         document = read_document(root / campaign.path, shown_as=campaign.path)
         what = ", ".join(f"'{one}'" for one in lacking)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from drumbeat.document import Document, read_document
 from drumbeat.errors import ProjectError, UsageError
 from drumbeat.issues import Issue, Place, nearest
+from drumbeat.project.channels import channels_of, check_delivery, check_topic
 from drumbeat.project.faults import issues_of
 from drumbeat.project.kinds import import_kinds
 from drumbeat.project.models import Campaign, ProjectConfig
@@ -44,17 +45,19 @@ class LoadedCampaign:
 
     @property
     def obeys_cap(self) -> bool:
-        """Say whether the cap may keep its mails away."""
-        return self.settings.is_marketing if self.settings.obeys_cap is None else self.settings.obeys_cap
+        """Say whether the cap may keep its messages away; by default marketing that the reader gets."""
+        chosen = self.settings.obeys_cap
+        return self._reaches_as_marketing if chosen is None else chosen
 
     @property
     def counts_toward_cap(self) -> bool:
-        """Say whether its mails use up the cap of others."""
-        return (
-            self.settings.is_marketing
-            if self.settings.counts_toward_cap is None
-            else self.settings.counts_toward_cap
-        )
+        """Say whether its messages use up the cap of others; by default marketing that the reader gets."""
+        chosen = self.settings.counts_toward_cap
+        return self._reaches_as_marketing if chosen is None else chosen
+
+    @property
+    def _reaches_as_marketing(self) -> bool:
+        return self.settings.is_marketing and self.settings.message.reaches_reader
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,11 @@ def load_project(root: Path) -> Project:
             found.append(
                 Issue(Place(document.path), "DB017", f"the same campaign stands in {twin.path}.", fix)
             )
+        check_topic(document, settings, config, found)
         sender = settings.sender or config.default_sender
         campaigns[settings.campaign] = LoadedCampaign(document.path, settings, trigger, sender)
+    if config is not None and config_document is not None:
+        check_delivery(config_document, config, channels_of(campaigns), found)
     if found or config is None:
         raise ProjectError(sorted(set(found)))
     in_order = sorted(campaigns.values(), key=lambda c: (-c.settings.priority, c.name))

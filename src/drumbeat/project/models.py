@@ -155,6 +155,20 @@ class Message(Model):
 
     template: Name
     channel: Channel = "mail"
+    due: Duration | None = Field(
+        None, description="Of a task: how long after it was given it is due; default: delivery.task.due"
+    )
+
+    @model_validator(mode="after")
+    def _due_of_a_task(self) -> Message:
+        if self.due is not None and self.channel != "task":
+            raise ValueError(f"due is for tasks; a message of the channel {self.channel} has none")
+        return self
+
+    @property
+    def reaches_reader(self) -> bool:
+        """Say whether the customer gets it, and not one of our own people or systems."""
+        return self.channel not in ("webhook", "task")
 
 
 class Window(Model):
@@ -221,8 +235,12 @@ class Campaign(Model):
     trigger: dict[str, Any] = Field(min_length=1, max_length=1)
     message: Message
     send: Send = Send()
-    obeys_cap: bool | None = Field(None, description="Default: true for marketing, false for service")
-    counts_toward_cap: bool | None = Field(None, description="Default: true for marketing, false for service")
+    obeys_cap: bool | None = Field(
+        None, description="Default: true for marketing that the reader gets, else false"
+    )
+    counts_toward_cap: bool | None = Field(
+        None, description="Default: true for marketing that the reader gets, else false"
+    )
     goal: Goal | None = None
 
     @field_validator("trigger", mode="before")

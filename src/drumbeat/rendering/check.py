@@ -94,7 +94,9 @@ def missing_parts(templates: Templates, name: str) -> list[Issue]:
     if name not in templates.names():
         place = Place(Path(templates.folder.name) / name)
         return [Issue(place, "DB050", f"there is no template '{name}'.", nearest(name, templates.names()))]
-    files = [templates.path(name, part) for part in templates.parts] + [templates.folder / name / "sample.yaml"]
+    files = [templates.path(name, part) for part in templates.parts] + [
+        templates.folder / name / "sample.yaml"
+    ]
     return [
         Issue(place_of(templates, file), "DB050", "is missing.", templates.needs)
         for file in files

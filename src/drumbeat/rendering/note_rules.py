@@ -1,15 +1,15 @@
 """What a message of a channel must keep to, whoever it is for: asked of samples by validate, of each message when sent.
 
-    DB060  an SMS of more segments than project.yaml allows
-    DB061  marketing by SMS or Telegram without a word on how to end it
-    DB062  a Telegram message longer than Telegram takes
+DB060  an SMS of more segments than project.yaml allows
+DB061  marketing by SMS or Telegram without a word on how to end it
+DB062  a Telegram message longer than Telegram takes
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drumbeat.rendering.notes import SMS, TELEGRAM, RenderedNote
 from drumbeat.rendering.sms import length
@@ -24,6 +24,13 @@ class NoteRules:
     opt_out: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: {SMS: ("STOP",), TELEGRAM: ("/stop",)}
     )
+
+    @classmethod
+    def of(cls, delivery: Any) -> NoteRules:
+        """Take them from the `delivery` part of project.yaml (project.delivery.Delivery)."""
+        return cls(
+            delivery.sms.max_segments, {SMS: delivery.sms.opt_out, TELEGRAM: delivery.telegram.opt_out}
+        )
 
 
 class Broken(NamedTuple):

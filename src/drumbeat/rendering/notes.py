@@ -154,7 +154,9 @@ class NoteTemplate(Template):
         try:
             payload = json.loads(text, parse_constant=_no_json)
         except (ValueError, RecursionError) as error:
-            line = f" (line {error.lineno} of what it gave)" if isinstance(error, json.JSONDecodeError) else ""
+            line = (
+                f" (line {error.lineno} of what it gave)" if isinstance(error, json.JSONDecodeError) else ""
+            )
             words = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise TemplateFault(
                 self.place("payload"),
@@ -165,7 +167,23 @@ class NoteTemplate(Template):
 
     def _can_be_sent(self, part: str, text: str) -> None:
         if "\0" in text or not _in_utf8(text):
-            raise TemplateFault(self.place(part), "the text has a character that UTF-8 or a database cannot hold")
+            raise TemplateFault(
+                self.place(part), "the text has a character that UTF-8 or a database cannot hold"
+            )
+
+
+def guess_channel(folder: Path) -> str:
+    """Return the channel whose files a message's folder has; of two with the same files, the one that allows more."""
+    for channel, file in (
+        ("mail", "subject.txt.j2"),
+        (WEBHOOK, "payload.json.j2"),
+        (TASK, "title.txt.j2"),
+        (TELEGRAM, "text.html.j2"),
+        (TELEGRAM, "text.txt.j2"),
+    ):
+        if (folder / file).is_file():
+            return channel
+    return "mail"
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
