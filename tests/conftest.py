@@ -11,7 +11,7 @@ import pytest
 
 from drumbeat.clock import FixedClock
 
-pytest_plugins = ["support.databases", "support.projects"]
+pytest_plugins = ["support.databases", "support.projects", "support.tables"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -48,13 +48,23 @@ def read_mail(raw: bytes, received_at: datetime) -> list[Event]:
     alias made another of it that one stands in `raw["final_recipient"]`. Never raises.
     """
     mail = take_apart(raw)
-    below = split_original(mail.text)[1]
-    whose = _Whose(token_of(mail, below), message_id_of(mail, below), _recipients(mail.original, below))
     name = _name(mail, raw)
-    found = _findings(mail)
+    try:
+        whose = _whose(mail)
+        found = _findings(mail)
+    except Exception as error:  # noqa: BLE001 - one mail that a reader has a fault with must not stop the others
+        fault = f"a fault in Drumbeat: {type(error).__name__}"
+        return [
+            Event(Kind.UNKNOWN, received_at, event_id=f"{name}:0", raw={"format": "unknown", "fault": fault})
+        ]
     if not found:
         return [_unknown(mail, whose, received_at, name)]
     return [_event(finding, number, found, whose, received_at, name) for number, finding in enumerate(found)]
+
+
+def _whose(mail: Mail) -> _Whose:
+    below = split_original(mail.text)[1]
+    return _Whose(token_of(mail, below), message_id_of(mail, below), _recipients(mail.original, below))
 
 
 def _findings(mail: Mail) -> list[Finding]:
