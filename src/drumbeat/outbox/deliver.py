@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert
 from drumbeat.clock import Clock
 from drumbeat.delivery import Answer, Backend
 from drumbeat.delivery.backends import backend_of
-from drumbeat.errors import StoreError
+from drumbeat.errors import DeliveryError, StoreError
 from drumbeat.ledger.cap import rules_of
 from drumbeat.ledger.reach import MAIL
 from drumbeat.outbox.aftermath import settle_abandoned
@@ -24,12 +24,14 @@ from drumbeat.outbox.batch import Item, load
 from drumbeat.outbox.check import apply, check
 from drumbeat.outbox.chunk import Chunk, Desk, Writes
 from drumbeat.outbox.claim import claim, release, renew, worker_name
+from drumbeat.outbox.given import settle_tasks
 from drumbeat.outbox.journal import Journal
 from drumbeat.outbox.letters import Letters
 from drumbeat.outbox.limits import SLOT_WAIT, admit, by_limited_domain, free_slots, learn, take_slots
 from drumbeat.outbox.pace import Connections, Pace
 from drumbeat.outbox.record import put_off
 from drumbeat.outbox.recover import recover
+from drumbeat.outbox.refusals import learn_refusals
 from drumbeat.project.load import Project
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import runs
@@ -39,6 +41,9 @@ BATCH = 2_000
 
 FRESH = timedelta(minutes=1)
 """A batch that takes longer is checked again: a slow server must not send what was true an hour ago."""
+
+UNUSABLE_FOR = timedelta(minutes=1)
+"""How long messages of a channel wait whose backend cannot be used."""
 
 RECOVER = timedelta(minutes=1)
 """How often a run looks for what workers left behind that died meanwhile."""
@@ -78,6 +83,7 @@ def deliver(
     *,
     clock: Clock,
     backend: Backend | None = None,
+    others: Mapping[str, Backend] | None = None,
     limit: int | None = None,
     worker: str | None = None,
     progress: Callable[[int], None] | None = None,
@@ -87,22 +93,22 @@ def deliver(
 ) -> Delivered:
     """Hand over what is due until nothing is, and return the counts.
 
-    `backend`: what hands mails over, where project.yaml is not to say it. `limit`: hand over at most that many
-    messages. `stop`: asked before each mail; True ends the run and gives
-    the rest of the batch back. `sleep`: called with seconds to wait for messages that limits put off for a short
+    `backend`: what hands mails over, where project.yaml is not to say it; `others`: the same for other channels,
+    by channel. `limit`: hand over at most that many messages. `stop`: asked before each mail; True ends the run and
+    gives the rest of the batch back. `sleep`: called with seconds to wait for messages that limits put off for a short
     while; left out, they wait for the next run. `progress`: called with how many messages are done. `worker`: the name the
     leases are taken under, unlike that of any other worker, alive or dead. Any number of workers may run at
     once.
 
-    Raises DeliveryError where the backend as a whole cannot be used: nothing is lost and no attempt
-    counted. Raises StoreError where the database fails; a mail in the middle of its hand-over becomes
-    `uncertain` when its lease has run out.
+    Raises DeliveryError where a backend as a whole cannot be used: nothing is lost and no attempt
+    counted; in a project with several channels the others are worked through first. Raises StoreError where the
+    database fails; a mail in the middle of its hand-over becomes `uncertain` when its lease has run out.
     """
     run = _Run(
         engine=engine,
         project=project,
         clock=clock,
-        backends=Backends(project, backend),
+        backends=Backends(engine, project, {**(others or {}), **({MAIL: backend} if backend else {})}),
         letters=letters or Letters(project),
         worker=worker or worker_name(),
         stop=stop or (lambda: False),
@@ -117,6 +123,8 @@ def deliver(
         run.backends.close()
         with suppress(StoreError):
             run.note(started)
+    for error in run.unusable.values():
+        raise error
     return run.delivered
 
 
@@ -138,6 +146,8 @@ class _Run:
     paces: dict[str, Pace] = field(default_factory=dict)
     _due_again: list[datetime] = field(default_factory=list)
     _open: set[int] = field(default_factory=set)
+    unusable: dict[str, DeliveryError] = field(default_factory=dict)
+    """Why channels cannot be used, by channel; the run goes on with the others first."""
     _recovered_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -196,7 +206,7 @@ class _Run:
                 with reading(self.engine) as connection:
                     items = load(connection, claims)
                 for channel, group in _by_channel(items).items():
-                    self._channel(channel, group, leased_at=now)
+                    self._channel_or_wait(channel, group, leased_at=now)
             finally:
                 release(self.engine, self._open, worker=self.worker)
 
@@ -208,8 +218,24 @@ class _Run:
         attempts = self.project.config.delivery.attempts
         found = settle_abandoned(self.engine, self.project.root, at=now, attempts=attempts)
         found["uncertain"] += recover(self.engine, at=now)
+        if found["uncertain"]:
+            found.update(settle_tasks(self.engine, at=now, attempts=attempts))
         for what, number in found.items():
             self._count(what, number)
+
+    def _channel_or_wait(self, channel: str, items: list[Item], leased_at: datetime) -> None:
+        """Hand a batch's messages of one channel over; one that is unusable must not keep the others from going."""
+        if channel not in self.unusable:
+            try:
+                self._channel(channel, items, leased_at)
+            except DeliveryError as error:
+                if len({c.settings.message.channel for c in self.project.planned_campaigns}) < 2:
+                    raise
+                self.unusable[channel] = error
+        if channel in self.unusable:
+            # What was in the chunk that failed is due at once; it is claimed again and comes here.
+            until = self.clock.now() + UNUSABLE_FOR
+            self._put_off([(item, until) for item in items if item.message_id in self._open])
 
     def _channel(self, channel: str, items: list[Item], leased_at: datetime) -> None:
         """Hand a batch's messages of one channel over, chunk by chunk."""
@@ -339,6 +365,7 @@ class _Run:
                 server=self.backends.name(channel),
                 at=self.clock.now(),
             )
+            learn_refusals(connection, answers, server=self.backends.name(channel))
 
     def _count(self, what: str, number: int = 1) -> None:
         for _ in range(number if what else 0):
@@ -370,14 +397,15 @@ def _by_channel(items: Sequence[Item]) -> dict[str, list[Item]]:
 class Backends:
     """The backends of a run, one a channel, opened when the first message needs them."""
 
-    def __init__(self, project: Project, mail: Backend | None) -> None:
-        self._project = project
-        self._made: dict[str, Backend] = {} if mail is None else {MAIL: mail}
+    def __init__(self, engine: Engine, project: Project, given: Mapping[str, Backend]) -> None:
+        self._engine, self._project = engine, project
+        self._made = dict(given)
 
     def open(self, channel: str) -> Backend:
         """Return the channel's backend, open. Raises DeliveryError with what to do."""
         if channel not in self._made:
-            self._made[channel] = backend_of(channel, self._project.config.delivery, self._project.root)
+            project = self._project
+            self._made[channel] = backend_of(channel, project.config, project.root, self._engine)
         self._made[channel].open()
         return self._made[channel]
 
