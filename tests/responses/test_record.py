@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
-from drumbeat.responses.kinds import MEANING, Actor, Kind
 from drumbeat.responses.evidence import weigh
-from drumbeat.responses.machines import judge, rules
+from drumbeat.responses.kinds import MEANING, Actor, Kind
 from drumbeat.responses.record import Response, hit_key, record
 from drumbeat.store.engine import writing
 
@@ -70,42 +67,6 @@ def test_more_hits_than_one_statement_takes_are_all_stored(scene):
         assert record(connection, hits) == 2_500
     with writing(scene.engine) as connection:
         assert record(connection, hits) == 0
-
-
-@pytest.mark.parametrize(
-    ("kind", "method", "headers", "actor", "rule"),
-    [
-        ("opened", "GET", {"user-agent": "Mozilla/5.0"}, "machine", "apple_privacy_proxy"),
-        ("clicked", "GET", {"user-agent": "Mozilla/5.0"}, "unknown", ""),
-        (
-            "opened",
-            "GET",
-            {"user-agent": "Mozilla/5.0 (via ggpht.com GoogleImageProxy)"},
-            "unknown",
-            "gmail_image_proxy",
-        ),
-        ("clicked", "HEAD", {"user-agent": "Mozilla/5.0 (X11; Linux)"}, "machine", "head_request"),
-        ("clicked", "GET", {"user-agent": "Mozilla/5.0 (X11; Linux)"}, "unknown", ""),
-        ("clicked", "GET", {"user-agent": "Mozilla/5.0 (X11)", "sec-fetch-user": "?1"}, "human", "navigated"),
-        (
-            "clicked",
-            "GET",
-            {"user-agent": "Mozilla/5.0 (X11)", "sec-purpose": "prefetch"},
-            "machine",
-            "declared_prefetch",
-        ),
-        ("clicked", "GET", {"user-agent": "Googlebot/2.1"}, "machine", "declared_bot"),
-        ("clicked", "GET", {"user-agent": "Mozilla/5.0 (Linux; CUBOT X30)"}, "unknown", ""),
-        ("opened", "GET", {}, "machine", "no_agent"),
-    ],
-)
-def test_a_request_is_judged_by_the_first_rule_that_fits(kind, method, headers, actor, rule):
-    assert judge(Kind(kind), method, headers) == (Actor(actor), rule)
-
-
-def test_rule_names_are_unique():
-    names = [rule.rule for rule in rules()]
-    assert len(names) == len(set(names))
 
 
 def test_many_links_in_one_second_are_a_scanner_also_those_stored_before(scene):

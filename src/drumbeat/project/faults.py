@@ -32,6 +32,7 @@ _EXPECTED: Mapping[str, str] = {
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
+    "enum": "{expected}",
     "too_short": "at least {min_length}",
     "too_long": "at most {max_length}",
 }
