@@ -25,6 +25,7 @@ CHUNK = 1_000
 """Ids in one query."""
 
 _PHONE = re.compile(r"\+[1-9][0-9]{5,14}")
+_CHAT = re.compile(r"tg:-?[0-9]{1,20}")
 
 
 class Found(NamedTuple):
@@ -63,10 +64,12 @@ def find_messages(connection: Connection, links: Links, events: Sequence[Event])
 
 @lru_cache(maxsize=8192)
 def address_key(recipient: str | None) -> str | None:
-    """Return a recipient in the form of suppressions; None where it is no mail address and no phone number."""
+    """Return a recipient in the form of suppressions; None where it is no mail address, phone number or chat."""
     text = (recipient or "").strip()
     if _PHONE.fullmatch(text):
         return f"tel:{text}"
+    if _CHAT.fullmatch(text):
+        return text
     try:
         return email_key(text)
     except (ValueError, UnicodeError):

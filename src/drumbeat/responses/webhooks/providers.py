@@ -62,6 +62,18 @@ def _unisender_go(settings: Any) -> Webhook:
     return UnisenderGoWebhook(settings)
 
 
+def _twilio(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.twilio import TwilioWebhook
+
+    return TwilioWebhook(settings)
+
+
+def _telegram(settings: Any) -> Webhook:
+    from drumbeat.responses.webhooks.telegram import TelegramWebhook
+
+    return TelegramWebhook(settings)
+
+
 WEBHOOKS: Mapping[str, Callable[[Any], Webhook]] = {
     "ses": _ses,
     "sendgrid": _sendgrid,
@@ -72,6 +84,8 @@ WEBHOOKS: Mapping[str, Callable[[Any], Webhook]] = {
     "sparkpost": _sparkpost,
     "resend": _resend,
     "unisender_go": _unisender_go,
+    "twilio": _twilio,
+    "telegram": _telegram,
 }
 """From a provider's name to what makes its webhook of its settings, `delivery.<name>` in project.yaml.
 
