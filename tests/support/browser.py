@@ -6,13 +6,11 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import pytest
 import requests
 from websockets.sync.client import connect
 
@@ -190,13 +188,3 @@ class Browser:
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         file.write_bytes(base64.b64decode(shot["data"]))
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A Chromium for the tests of this process."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install `chromium` to look at the pages")
-    running = Browser(tmp_path_factory.mktemp("chromium"))
-    yield running
-    running.close()

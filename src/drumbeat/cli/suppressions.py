@@ -181,7 +181,7 @@ def check(address: str, project_dir: Path | None, as_json: bool) -> None:
 def told(verdict: Verdict) -> list[str]:
     """Return a verdict in lines for people."""
     key = verdict.key
-    lines = [f"{key}: {'gets mail' if verdict.any_mail else 'gets no mail'}"]
+    lines = [f"{key}: {'gets messages' if verdict.any_mail else 'gets no messages'}"]
     whose = ", ".join(verdict.customers) or "no customer has this address"
     lines.append(f"  customer: {whose}")
     lines += [

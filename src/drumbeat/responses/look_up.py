@@ -61,9 +61,15 @@ def look_up(connection: Connection, key: str, topics: Mapping[str, Topic], at: d
         for row in suppressions_of(connection, key)
     )
     wanted = [name for name, topic in topics.items() if topic.channel == channel]
-    ids = [reader.id for reader in readers_at(connection, [key])]
+    readers = readers_at(connection, [key])
+    ids = [reader.id for reader in readers]
+    mailboxes = [reader.email_key for reader in readers if reader.email_key is not None]
+    # What a mailbox's reader chose holds for all channels.
     chosen = connection.execute(
-        select(preferences.c.paused_until, preferences.c.max_messages).where(preferences.c.email_key == key)
+        select(preferences.c.paused_until, preferences.c.max_messages)
+        .where(preferences.c.email_key.in_([key, *mailboxes]))
+        .order_by(preferences.c.at.desc())
+        .limit(1)
     ).first()
     rest = {
         "paused_until": chosen.paused_until if chosen is not None else None,

@@ -179,7 +179,6 @@ def read_time(text: str, now: datetime) -> datetime:
     Without an offset it is UTC. Raises ValueError.
     """
     at = _moment(text)
-    at = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
     if at > now + AHEAD:
         raise ValueError(f"the time '{text[:40]}' lies in the future")
     return min(at, now)
@@ -190,8 +189,8 @@ def _moment(text: str) -> datetime:
         if text.isascii() and text.isdigit():
             seconds = int(text[:17])
             return datetime.fromtimestamp(seconds / 1000 if len(text) > 11 else seconds, UTC)
-        if text[:1].isalpha():
-            return parsedate_to_datetime(text)
-        return datetime.fromisoformat(text.removesuffix(" UTC"))
+        read = parsedate_to_datetime if text[:1].isalpha() else datetime.fromisoformat
+        at = read(text.removesuffix(" UTC"))
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, OSError, TypeError, IndexError):
         raise ValueError(f"'{text[:40]}' is not a time; expected for example 2011-12-05T09:00:00Z") from None
