@@ -18,6 +18,7 @@ from drumbeat.ingest.people import email_key
 from drumbeat.rendering.identity import find_token
 from drumbeat.rendering.links import Links
 from drumbeat.responses.record import possible
+from drumbeat.responses.told import clean
 from drumbeat.responses.webhooks import Event
 from drumbeat.store.tables import customers, messages
 
@@ -44,20 +45,17 @@ def find_messages(connection: Connection, links: Links, events: Sequence[Event])
     """Return each event's message, in the order of the events; None where it is not known."""
     tokens = [_token(event, links) for event in events]
     by_id = {row.id: row for row in _rows(connection, messages.c.id, possible(tokens))}
-    unsigned = {
-        event.remote_id
-        for event, token in zip(events, tokens, strict=True)
-        if token not in by_id and event.remote_id
-    }
+    remote = [clean(event.remote_id or "", 200) for event in events]
+    unsigned = {name for name, token in zip(remote, tokens, strict=True) if token not in by_id and name}
     by_remote: Mapping[str, list[Row[Any]]] = defaultdict(list)
     for row in _rows(connection, messages.c.remote_id, unsigned):
         by_remote[row.remote_id].append(row)
     found: list[Found | None] = []
-    for event, token in zip(events, tokens, strict=True):
+    for event, token, name in zip(events, tokens, remote, strict=True):
         if token in by_id:
             found.append(_found(by_id[token], signed=True))
         else:
-            meant = _meant(by_remote.get(event.remote_id or "", ()), address_key(event.recipient))
+            meant = _meant(by_remote.get(name, ()), address_key(event.recipient))
             found.append(None if meant is None else _found(meant, signed=False))
     return found
 
