@@ -18,7 +18,7 @@ from drumbeat.ingest.people import PEOPLE
 from drumbeat.responses.consent import Change, change, mailbox_of
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.record import Response, possible, record
-from drumbeat.responses.suppress import OWN_CHOICE, suppressions_of, welcome_back
+from drumbeat.responses.suppress import ASKED_ANEW, OWN_CHOICE, suppressions_of, welcome_back
 from drumbeat.store.dialect.locks import lock
 from drumbeat.store.tables import customers, messages, opt_ins
 
@@ -60,7 +60,7 @@ def ask(
     # Two at once must not both find that none was sent.
     lock(connection, "opt_in", email_key)
     if any(
-        row.reason not in OWN_CHOICE and row.topic == "" for row in suppressions_of(connection, email_key)
+        row.reason not in ASKED_ANEW and row.topic == "" for row in suppressions_of(connection, email_key)
     ):
         return Asked.BLOCKED
     ids = mailbox_of(connection, email_key)
@@ -185,8 +185,8 @@ def confirm(connection: Connection, found: OptIn, *, at: datetime, proof: Mappin
     """Confirm an open opt-in; return None, or the reason of a suppression that keeps mail away all the same.
 
     Consent to its topics is granted for every customer with the mailbox, with the proof of asking and of
-    confirming. The reader's own unsubscribes from these topics are taken back, and from nothing else; never a
-    bounce, a complaint or a decision of the company. Confirming twice is once.
+    confirming. The reader's own unsubscribes from these topics are taken back, and from nothing else, and so is an
+    erasure; never a bounce, a complaint or a decision of the company. Confirming twice is once.
     """
     key = found.email_key
     if key is None:  # cannot be: an opt-in without a mailbox is not open
@@ -209,7 +209,7 @@ def confirm(connection: Connection, found: OptIn, *, at: datetime, proof: Mappin
 
 def _grant(connection: Connection, found: OptIn, key: str, at: datetime, proof: Mapping[str, Any]) -> None:
     ids = mailbox_of(connection, key)
-    welcome_back(connection, [key], ids, found.topics)
+    welcome_back(connection, [key], ids, found.topics, ASKED_ANEW)
     whole = {
         "opt_in": found.id,
         "asked": {**found.proof.get("asked", {}), "at": found.asked_at.isoformat()},

@@ -36,6 +36,9 @@ EVERY_TOPIC = ""
 OWN_CHOICE = ("unsubscribed",)
 """Reasons that a reader can take back; all others are facts, or decisions of the company."""
 
+ASKED_ANEW = (*OWN_CHOICE, "erased")
+"""Reasons that a reader takes back by asking for mail and confirming it: who was erased may come back on their own."""
+
 ONLY_TOPIC, EVERYTHING = "topic", "everything"
 """`raw["scope"]` of an unsubscribe: only the mail's topic; all topics of all channels. Without: all of the channel."""
 
@@ -116,9 +119,13 @@ def lift(
 
 
 def welcome_back(
-    connection: Connection, keys: Collection[str], customer_ids: Collection[int], topics: Collection[str]
+    connection: Connection,
+    keys: Collection[str],
+    customer_ids: Collection[int],
+    topics: Collection[str],
+    reasons: Collection[str] = OWN_CHOICE,
 ) -> None:
-    """Take a reader's no back for `topics`, and for nothing else.
+    """Take a reader's no back for `topics`, and for nothing else. `reasons`: of the suppressions that count as one.
 
     An unsubscribe from everything may cover topics that the reader agreed to before: for those it goes on, topic
     by topic, so that a yes to one letter brings back no other.
@@ -127,14 +134,14 @@ def welcome_back(
         select(suppressions.c.email_key, suppressions.c.at, suppressions.c.source).where(
             suppressions.c.email_key.in_(keys),
             suppressions.c.topic == EVERY_TOPIC,
-            suppressions.c.reason.in_(OWN_CHOICE),
+            suppressions.c.reason.in_(reasons),
         )
     ).all()
     others = set().union(*granted_topics(connection, customer_ids).values()) - set(topics)
     for row in blanket:
         since = {(row.email_key, topic): row.at for topic in others}
         suppress_all(connection, since, reason=OWN_CHOICE[0], source=row.source or "")
-    lift(connection, keys, topics={EVERY_TOPIC, *topics})
+    lift(connection, keys, topics={EVERY_TOPIC, *topics}, reasons=reasons)
 
 
 def suppressions_of(connection: Connection, key: str) -> Sequence[Row[Any]]:

@@ -28,8 +28,8 @@ class _LongLines:
         line = self.file.readline(LONGEST_LINE + 1)  # type: ignore[attr-defined]
         if len(line) > LONGEST_LINE:
             raise poplib.error_proto("line too long")
-        if not line:
-            raise poplib.error_proto("-ERR the server closed the connection")
+        if not line.endswith(b"\n"):
+            raise ConnectionError("it closed the connection")
         return line.rstrip(b"\r\n"), len(line)
 
 
