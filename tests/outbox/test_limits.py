@@ -283,3 +283,85 @@ def test_a_rate_that_is_none_is_a_fault_of_one_line(limited: Callable[..., Proje
         ProjectError, match=r"project\.yaml:.* cannot read .* as a rate; expected for example 10/s"
     ):
         limited({"*": {"rate": rate}})
+
+
+class TwoServers(Answering):
+    """A backend with two servers that notes through which of them each mail goes."""
+
+    servers = ("slow:25", "quick:25")
+
+    def __init__(self, clock: FixedClock) -> None:
+        super().__init__(clock)
+        self.name = "smtp"
+        self.allowed: dict[str, int] = {}
+        self.through: list[tuple[datetime, str]] = []
+
+    def allow(self, connections: dict[str, int]) -> None:
+        self.allowed = connections
+
+    def hand_over(self, parcels: Sequence[Mail], begin: Begin, done: Done) -> None:
+        usable = [name for name, number in self.allowed.items() if number]
+        for number, mail in enumerate(parcels):
+            assert begin(mail)
+            name = usable[number % len(usable)]
+            self.through.append((self.clock.now(), name))
+            done(mail, Answer(Outcome.ACCEPTED, "250 ok", via=name))
+
+
+def two_servers(root: Path, **slow: Any) -> Project:
+    servers = [{"host": "slow", "port": 25, **slow}, {"host": "quick", "port": 25}]
+    return load_project(make_shop(root, {"backend": "smtp", "smtp": {"servers": servers}}))
+
+
+def test_a_servers_rate_is_kept_and_the_other_server_takes_the_rest(
+    store: Engine, clock: FixedClock, now: datetime, tmp_path: Path
+) -> None:
+    project = two_servers(tmp_path / "shop", rate="2/s")
+    fill(store, 60, now)
+    backend = TwoServers(clock)
+    assert run(store, project, clock, backend).sent == 60
+    slow = [at for at, name in backend.through if name == "slow:25"]
+    assert len(slow) == 2, "a second's worth at the one instant that there was"
+    assert len(backend.through) == 60
+
+
+def test_where_every_server_has_a_rate_the_rest_waits(
+    store: Engine, clock: FixedClock, now: datetime, tmp_path: Path
+) -> None:
+    smtp = {"host": "slow", "port": 25, "rate": "5/s"}
+    project = load_project(make_shop(tmp_path / "shop", {"backend": "smtp", "smtp": smtp}))
+    fill(store, 60, now)
+    backend = TwoServers(clock)
+    backend.servers = ("slow:25",)
+    delivered = run(store, project, clock, backend, sleep=lambda s: clock.advance(timedelta(seconds=s)))
+    assert delivered.sent == 60
+    times = [at for at, _ in backend.through]
+    assert most_within(times, 5 * SECOND) <= 5 * 6
+    assert 10 * SECOND <= max(times) - now <= 14 * SECOND
+    assert {w.attempts for w in waiting(store)} <= {0}
+
+
+def test_a_server_that_asks_us_to_wait_is_passed_over_while_the_other_goes_on(
+    store: Engine, clock: FixedClock, now: datetime, tmp_path: Path
+) -> None:
+    project = two_servers(tmp_path / "shop")
+    fill(store, 10, now)
+    with writing(store) as connection:
+        row = {"key": "server:slow:25", "blocked_until": now + HOUR, "failures": 1, "days": 0, "used": 0}
+        connection.execute(throttles.insert().values(row))
+    backend = TwoServers(clock)
+    assert run(store, project, clock, backend).sent == 10
+    assert {name for _, name in backend.through} == {"quick:25"}
+
+
+def test_all_workers_together_hold_no_more_connections_than_a_server_allows(
+    store: Engine, clock: FixedClock, now: datetime, tmp_path: Path
+) -> None:
+    project = two_servers(tmp_path / "shop", connections=3, max_connections=4)
+    fill(store, 10, now)
+    held = {"worker": "other", "wanted": 3, "most": 4, "at": now, "until": now + HOUR}
+    assert take_slots(store, "server:slow:25", **held) == 3
+    backend = TwoServers(clock)
+    assert run(store, project, clock, backend).sent == 10
+    assert backend.allowed == {"slow:25": 1, "quick:25": 1}
+    assert take_slots(store, "server:slow:25", **{**held, "worker": "third"}) == 1, "given back at the end"

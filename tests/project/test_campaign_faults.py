@@ -35,7 +35,7 @@ def test_an_unknown_trigger_is_named_with_its_line_and_the_nearest_kind(
         (
             "  template: reminder",
             "  template: reminder\n  lang: de",
-            ":12:3 DB021 unknown key 'lang'. Known: channel, template.",
+            ":12:3 DB021 unknown key 'lang'. Known: channel, due, template.",
         ),
         ("segment: everyone\n", "", ":2:1 DB022 the key 'segment' is missing."),
         ("  template: reminder", "  {}", ":10:1 DB022 the key 'template' is missing."),
@@ -77,7 +77,7 @@ def test_an_unknown_trigger_is_named_with_its_line_and_the_nearest_kind(
         (
             "kind: marketing",
             "kind: marketting",
-            ":4:7 DB020 kind: found 'marketting'; expected 'marketing' or 'service'.",
+            ":4:7 DB020 kind: found 'marketting'; expected 'marketing' or 'service'. Did you mean 'marketing'?",
         ),
         ("topic: offers", "topic: [offers]", ":5:8 DB020 topic: found a list; expected text."),
         (

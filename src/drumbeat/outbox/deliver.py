@@ -28,7 +28,7 @@ from drumbeat.outbox.given import settle_tasks
 from drumbeat.outbox.journal import Journal
 from drumbeat.outbox.letters import Letters
 from drumbeat.outbox.limits import SLOT_WAIT, admit, by_limited_domain, free_slots, learn, take_slots
-from drumbeat.outbox.pace import Connections, Pace
+from drumbeat.outbox.pace import Connections, Pace, ServerLimit
 from drumbeat.outbox.record import put_off
 from drumbeat.outbox.recover import recover
 from drumbeat.outbox.refusals import learn_refusals
@@ -240,7 +240,8 @@ class _Run:
     def _channel(self, channel: str, items: list[Item], leased_at: datetime) -> None:
         """Hand a batch's messages of one channel over, chunk by chunk."""
         backend = self.backends.open(channel)
-        connections = Connections(self.engine, backend, worker=self.worker, lease=self.lease)
+        limits = _server_limits(self.project, backend)
+        connections = Connections(self.engine, backend, limits, worker=self.worker, lease=self.lease)
         try:
             for work in self._portions(channel, items, leased_at):
                 until = connections.renew(self.clock.now())
@@ -300,7 +301,7 @@ class _Run:
             portion = [(item, contexts[item.message_id]) for item in items]
             limit = limits.of(domain) if domain else None
             if limit is None or limit.connections is None:
-                self._one_chunk(channel, backend, portion)
+                self._in_lots(channel, backend, connections, portion, None)
                 continue
             key = f"domain:{domain}"
             got = take_slots(
@@ -315,12 +316,22 @@ class _Run:
             if not got:
                 self._put_off([(item, now + SLOT_WAIT) for item in items])
                 continue
-            connections.only(got)
             try:
-                self._one_chunk(channel, backend, portion)
+                self._in_lots(channel, backend, connections, portion, got)
             finally:
                 free_slots(self.engine, worker=self.worker, key=key)
-                connections.renew(self.clock.now())
+
+    def _in_lots(
+        self, channel: str, backend: Backend, connections: Connections, work: Work, most: int | None
+    ) -> None:
+        """Hand over through the servers as their rates allow; what is over waits until more may go."""
+        lots, then = connections.lots(len(work), self.clock.now(), most)
+        start = 0
+        for lot in lots:
+            connections.use(lot)
+            self._one_chunk(channel, backend, work[start : start + lot.count])
+            start += lot.count
+        self._put_off([(item, then) for item, _ in work[start:]])
 
     def _one_chunk(self, channel: str, backend: Backend, work: Work) -> None:
         if not work:
@@ -392,6 +403,16 @@ def _by_channel(items: Sequence[Item]) -> dict[str, list[Item]]:
     for item in items:
         groups.setdefault(item.channel, []).append(item)
     return groups
+
+
+def _server_limits(project: Project, backend: Backend) -> dict[str, ServerLimit]:
+    """Return the limits of the mail servers that project.yaml names."""
+    if backend.name != "smtp":
+        return {}
+    return {
+        host.name: ServerLimit(host.connections, host.max_connections, host.rate)
+        for host in project.config.delivery.smtp.hosts
+    }
 
 
 class Backends:

@@ -3,7 +3,7 @@
 They live in the tables `throttles` and `slots`, so any number of workers keeps them together. What may not go
 now waits in the outbox for its time, without an attempt counted, and leaves the worker free for other mail.
 
-- Rate of a domain: GCRA. `next_at` is when the next message may begin; each one moves it on by the interval, and
+- Rate of a domain or server: GCRA. `next_at` is when the next message may begin; each one moves it on by the interval, and
   a message goes that is at most BURST early. So over any longer span the rate is kept to the message, whoever
   asks, and a pause is not made up for.
 - What is put off is spread out at the same rate after what was put off before (`queued_until`), so it does not
@@ -15,11 +15,11 @@ now waits in the outbox for its time, without an attempt counted, and leaves the
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, select
 
@@ -38,6 +38,8 @@ FIRST_BLOCK = timedelta(minutes=1)
 LONGEST_BLOCK = timedelta(hours=1)
 BURST = timedelta(seconds=1)
 """What a chunk may take ahead: without it each chunk would hold one message of a limited domain."""
+SOON = timedelta(milliseconds=50)
+"""What is put off waits at least as long: a wait of nothing would be asked again at the same instant, for ever."""
 SLOT_WAIT = timedelta(seconds=5)
 """How long a message waits whose domain has as many connections as it may have."""
 
@@ -124,7 +126,7 @@ def _until(
         gap = interval(limit.rate)
         if domain.next_at is not None and domain.next_at >= at + BURST:
             domain.queued_until = max(domain.next_at, domain.queued_until or at) + gap
-            return domain.queued_until - gap - BURST
+            return max(domain.queued_until - gap - BURST, at + SOON)
     if item.sender in warm:
         over = _warm_up(item.sender, known, warm[item.sender], project, at)
         if over is not None:
@@ -148,6 +150,19 @@ def _warm_up(
         return start_of_day(today + timedelta(days=1), project.config.time_zone)
     row.used += 1
     return None
+
+
+def take_rate(engine: Engine, key: str, rate: str, *, wanted: int, at: datetime) -> tuple[int, datetime]:
+    """Use up to `wanted` of the messages that a rate lets through at `at`; return how many, and when the next may go."""
+    gap = interval(rate)
+    with writing(engine) as connection:
+        lock(connection, "throttles")
+        row = load(connection, {key}).get(key) or Throttle(key)
+        next_at = max(row.next_at or at, at)
+        got = min(wanted, max(0, math.ceil((at + BURST - next_at) / gap)))
+        row.next_at = next_at + got * gap
+        save(connection, [row])
+    return got, max(row.next_at - BURST, at + SOON)
 
 
 def blocked(engine: Engine, servers: Iterable[str], *, at: datetime) -> dict[str, datetime]:
@@ -267,9 +282,3 @@ def by_limited_domain(items: Sequence[Item], limits: Limits) -> dict[str, list[I
 
 def _domain_key(item: Item) -> str:
     return f"domain:{item.domain}"
-
-
-def as_rows(engine: Engine) -> list[Any]:
-    """Return every throttle, for people to look at: what is blocked, and why."""
-    with reading(engine) as connection:
-        return list(connection.execute(select(throttles).order_by(throttles.c.key)).all())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
 from drumbeat.delivery import Backend
-from drumbeat.outbox.limits import blocked, free_slots, take_slots
+from drumbeat.outbox.limits import SLOT_WAIT, blocked, free_slots, take_rate, take_slots
 
 FIRST = 8
 MOST = 500
@@ -33,62 +34,109 @@ class Pace:
             self.size = min(MOST, self.size * 2)
 
 
+@dataclass(frozen=True)
+class ServerLimit:
+    """What may be used of a server: connections of one worker, of all workers together, and a rate over all."""
+
+    connections: int = 1
+    most: int | None = None
+    rate: str | None = None
+
+
+class Lot(NamedTuple):
+    """So many messages to hand over through these servers, with so many connections each."""
+
+    count: int
+    connections: Mapping[str, int]
+
+
 class Connections:
     """What a worker may use of a backend's servers now: not those that asked us to wait, nor more than its share.
 
-    A backend with several servers or connections has `servers`, a mapping from a server's name to (connections
-    of one worker, connections of all workers together or None), and `allow`, which takes how many of each may be
-    used. Another is one server under its own name with one connection.
+    A backend with several servers or connections has `servers`, their names, and `allow`, which takes how many
+    connections of each may be used. Another is one server under its own name.
     """
 
-    def __init__(self, engine: Engine, backend: Backend, *, worker: str, lease: timedelta) -> None:
-        self._engine, self._backend, self._worker, self._lease = engine, backend, worker, lease
-        servers: Mapping[str, tuple[int, int | None]] = getattr(backend, "servers", {}) or {
-            backend.name: (1, None)
-        }
-        self._servers = servers
+    def __init__(
+        self,
+        engine: Engine,
+        backend: Backend,
+        limits: Mapping[str, ServerLimit],
+        *,
+        worker: str,
+        lease: timedelta,
+    ) -> None:
+        self._engine, self._worker, self._lease = engine, worker, lease
+        names: Sequence[str] = getattr(backend, "servers", None) or [backend.name]
+        self._limits = {name: limits.get(name, ServerLimit()) for name in names}
         self._allow: Any = getattr(backend, "allow", None)
+        self._usable: dict[str, int] = {}
 
     @property
     def total(self) -> int:
         """Return how many connections there are at the most."""
-        return sum(own for own, _ in self._servers.values())
+        return sum(limit.connections for limit in self._limits.values())
 
     def renew(self, at: datetime) -> datetime | None:
         """Work out what may be used from now on; return None where something may, else until when nothing does."""
-        waiting = blocked(self._engine, self._servers, at=at)
-        usable: dict[str, int] = {}
-        for name, (own, most) in self._servers.items():
-            usable[name] = 0 if name in waiting else own
-            if usable[name] and most is not None:
-                usable[name] = take_slots(
+        waiting = blocked(self._engine, self._limits, at=at)
+        self._usable = {}
+        for name, limit in self._limits.items():
+            own = 0 if name in waiting else limit.connections
+            if own and limit.most is not None:
+                own = take_slots(
                     self._engine,
                     f"server:{name}",
                     worker=self._worker,
                     wanted=own,
-                    most=most,
+                    most=limit.most,
                     at=at,
                     until=at + self._lease,
                 )
-        self._usable = usable
-        if any(usable.values()):
-            self._say(usable)
-            return None
-        return min(waiting.values(), default=at + timedelta(seconds=5))
+            if own:
+                self._usable[name] = own
+        return None if self._usable else min(waiting.values(), default=at + SLOT_WAIT)
 
-    def only(self, connections: int) -> None:
-        """Use at most so many connections in all, until `renew`."""
-        left, few = connections, {}
-        for name, own in self._usable.items():
-            few[name] = min(own, left)
-            left -= few[name]
-        self._say(few)
+    def lots(self, count: int, at: datetime, most: int | None = None) -> tuple[list[Lot], datetime]:
+        """Share `count` messages out to the usable servers as their rates let them; return the lots, and when more may go.
+
+        `most`: use at most so many connections in all, for a domain that takes no more.
+        """
+        lots, next_at = [], at
+        usable = _at_most(self._usable, most)
+        free = {name: own for name, own in usable.items() if self._limits[name].rate is None}
+        for name, own in usable.items():
+            rate = self._limits[name].rate
+            if rate is None or not count:
+                continue
+            # Servers without a rate take their share of what there is.
+            wanted = count if not free else -(-count * own // sum(usable.values()))
+            got, then = take_rate(self._engine, f"server:{name}", rate, wanted=wanted, at=at)
+            next_at = then if next_at == at else min(next_at, then)
+            if got:
+                lots.append(Lot(got, {name: own}))
+                count -= got
+        if count and free:
+            lots.append(Lot(count, free))
+        return lots, next_at
+
+    def use(self, lot: Lot) -> None:
+        """Let the backend use the lot's connections, and no others."""
+        if self._allow is not None:
+            self._allow(dict(lot.connections))
 
     def close(self) -> None:
         """Give back what was held."""
-        if any(most is not None for _, most in self._servers.values()):
+        if any(limit.most is not None for limit in self._limits.values()):
             free_slots(self._engine, worker=self._worker)
 
-    def _say(self, usable: Mapping[str, int]) -> None:
-        if self._allow is not None:
-            self._allow(dict(usable))
+
+def _at_most(usable: Mapping[str, int], most: int | None) -> dict[str, int]:
+    if most is None:
+        return dict(usable)
+    left, few = most, {}
+    for name, own in usable.items():
+        if take := min(own, left):
+            few[name] = take
+            left -= take
+    return few
