@@ -20,6 +20,7 @@ class ImapMailbox:
 
     def __init__(self, settings: Imap) -> None:
         self.settings = settings
+        self.able: frozenset[str] = frozenset()
 
     def collect(self, store: Store) -> Collected:
         """Store every mail of the folder and move it away."""
@@ -59,6 +60,9 @@ class ImapMailbox:
 
     def _collect(self, client: imaplib.IMAP4, store: Store) -> Collected:
         settings = self.settings
+        # Asked once more: servers say what they can do in full only to who is logged in.
+        _, said = client.capability()
+        self.able = frozenset(_text(said[-1]).upper().split())
         answer, data = client.select(_named(settings.folder))
         if answer != "OK":
             raise DeliveryError(
@@ -92,7 +96,7 @@ class ImapMailbox:
         settings = self.settings
         _check(client.uid("STORE", numbers, "+FLAGS.SILENT", "(\\Seen)"), "mark mails as read")
         if not settings.delete:
-            command = "MOVE" if "MOVE" in client.capabilities else "COPY"
+            command = "MOVE" if "MOVE" in self.able else "COPY"
             _check(
                 client.uid(command, numbers, _named(settings.processed)),
                 f"move mails to the folder '{settings.processed}'",
@@ -100,7 +104,7 @@ class ImapMailbox:
             if command == "MOVE":
                 return
         _check(client.uid("STORE", numbers, "+FLAGS.SILENT", "(\\Deleted)"), "mark mails as deleted")
-        if "UIDPLUS" in client.capabilities:
+        if "UIDPLUS" in self.able:
             client.uid("EXPUNGE", numbers)
         else:
             client.expunge()

@@ -106,4 +106,4 @@ class PopMailbox:
 
 def _fetch(client: poplib.POP3, number: int, size: int) -> bytes:
     _, lines, _ = client.top(number, HEAD_LINES) if size > 2 * MOST_STORED else client.retr(number)
-    return b"\r\n".join(lines)[:MOST_STORED]
+    return b"\r\n".join([*lines, b""])[:MOST_STORED]
