@@ -47,13 +47,14 @@ def test_two_servers_share_the_mails_and_each_answer_says_which_it_was(
     """They come from one queue, so the slow server holds nobody up."""
     quick, slow = serve(log="quick.jsonl"), serve("--delay-ms", "40", log="slow.jsonl")
     backend = connect(quick, slow)
-    assert backend.servers == [f"127.0.0.1:{quick.port}", f"127.0.0.1:{slow.port}"]
+    names = list(backend.servers)
+    assert names == [f"127.0.0.1:{quick.port}", f"127.0.0.1:{slow.port}"]
     answers = caller.hand(backend, *make_mails(60))
     assert _outcomes(answers) == {A: 60}
     assert Counter(quick.addresses + slow.addresses) == Counter(mail.envelope_to for mail in make_mails(60))
     said = {f"r{n}@example.com": answer.via for n, answer in enumerate(answers)}
-    assert {said[address] for address in quick.addresses} == {backend.servers[0]}
-    assert {said[address] for address in slow.addresses} == {backend.servers[1]}
+    assert {said[address] for address in quick.addresses} == {names[0]}
+    assert {said[address] for address in slow.addresses} == {names[1]}
     assert 0 < len(slow.mails) < len(quick.mails)
 
 
@@ -61,14 +62,11 @@ def test_several_connections_to_one_server_are_used_at_once(
     serve: Any, connect: Any, caller: Any, make_mails: Any
 ) -> None:
     server = serve("--delay-ms", "30")
-    started = time.monotonic()
     answers = caller.hand(connect(server, connections=4), *make_mails(24))
-    took = time.monotonic() - started
     assert _outcomes(answers) == {A: 24}
     assert {mail["connection"] for mail in server.mails} == {1, 2, 3, 4}
     assert len(set(server.addresses)) == 24
-    # One connection would need 24 times 30 ms and more.
-    assert took < 24 * 0.03
+    assert not caller.in_order()  # some began before others ended
 
 
 def test_the_caller_sees_one_call_at_a_time(serve: Any, connect: Any, make_mails: Any) -> None:
@@ -251,9 +249,44 @@ def test_what_may_be_used_can_be_said(serve: Any, connect: Any, make_caller: Any
 
     backend.allow({})
     caller = make_caller()
-    with pytest.raises(DeliveryError, match="no mail server may be used now"):
+    with pytest.raises(DeliveryError, match="no mail server may take more now"):
         caller.hand(backend, *make_mails(2))
     assert caller.events == []
+
+
+def test_how_many_mails_a_server_may_take_can_be_said(
+    serve: Any, connect: Any, make_caller: Any, make_mails: Any
+) -> None:
+    """Rates live in the database; what a server may not take any more stays as it was."""
+    one, two = serve(), serve("--delay-ms", "5", log="two.jsonl")
+    backend = connect(one, two, connections=2)
+    first, second = backend.servers
+    both = {first: 2, second: 2}
+
+    backend.allow(both, {first: 3})
+    assert _outcomes(make_caller().hand(backend, *make_mails(20))) == {A: 20}
+    assert len(one.mails) == 3
+
+    backend.allow(both, {first: 4, second: 5})
+    caller = make_caller()
+    with pytest.raises(DeliveryError, match="no mail server may take more now"):
+        caller.hand(backend, *make_mails(12))
+    assert _outcomes(list(caller.answers.values())) == {A: 9}
+    assert (len(one.mails), len(two.mails)) == (7, 22)
+
+    backend.allow(both)
+    assert _outcomes(make_caller().hand(backend, *make_mails(20))) == {A: 20}
+
+
+def test_a_mail_that_goes_over_to_another_connection_counts_once(
+    serve: Any, connect: Any, caller: Any, make_mail: Any
+) -> None:
+    server = serve(script={"once": True, "mail": {"late@": "drop"}})
+    backend = connect(server)
+    backend.open()
+    backend.allow(dict.fromkeys(backend.servers, 1), dict.fromkeys(backend.servers, 2))
+    mails = [make_mail(key="a", sender="late@example.com"), make_mail(key="b")]
+    assert _outcomes(caller.hand(backend, *mails)) == {A: 2}
 
 
 def test_connections_that_may_not_be_used_any_more_are_closed_at_once(
@@ -263,7 +296,7 @@ def test_connections_that_may_not_be_used_any_more_are_closed_at_once(
     server = serve("--delay-ms", "10", "--trace", str(tmp_path / "trace"))
     backend = connect(server, connections=3)
     caller.hand(backend, *make_mails(12))
-    backend.allow({backend.servers[0]: 1})
+    backend.allow(dict.fromkeys(backend.servers, 1))
     said_quit = [line for line in (tmp_path / "trace").read_text().splitlines() if line.endswith("QUIT")]
     assert len(said_quit) == 2
 
@@ -305,7 +338,9 @@ def test_an_interrupt_ends_all_connections_at_once(serve: Any, connect: Any, mak
     timer.join()
     assert time.monotonic() - started < 10
     assert sorted(ended) == sorted(begun)
-    assert set(ended.values()) == {U}
+    # On a machine that is busy the interrupt may come between `begin` and the content.
+    assert set(ended.values()) <= {U, D}
+    assert U in ended.values()
 
 
 def test_a_temporary_refusal_of_one_mail_keeps_its_scope_and_server(

@@ -112,6 +112,7 @@ def test_everything_that_is_set_reaches_the_server(tmp_path: Path, monkeypatch: 
                     {"host": "a.example", "port": 1, **TLS, **LOGIN, "ca_file": "ca.pem", "auth": "login"},
                     {"host": "b.example", **TLS, "username_env": "U", "token_env": "T", "helo": "me.example"},
                     {"host": "c.example", **TLS, "username_env": "U", "token_file": "t", "connections": 3},
+                    {"host": "d.example", "connections": 2, "total_connections": 8, "rate": "14/s"},
                 ],
                 "timeout": "20s",
                 "content_timeout": "5m",
@@ -120,7 +121,7 @@ def test_everything_that_is_set_reaches_the_server(tmp_path: Path, monkeypatch: 
         ),
         tmp_path,
     )
-    a, b, c = (place.server for place in backend._pool)
+    a, b, c, d = (place.server for place in backend._pool)
     assert (a.host, a.port, a.tls, a.ca_file, a.auth) == (
         "a.example",
         1,
@@ -131,4 +132,11 @@ def test_everything_that_is_set_reaches_the_server(tmp_path: Path, monkeypatch: 
     assert (a.username, a.password, a.timeout, a.content_timeout) == ("value of U", "value of P", 20, 300)
     assert (b.token, b.token_file, b.helo, b.mails_per_connection) == ("value of T", None, "me.example", 50)
     assert (c.token, c.token_file, c.connections, c.ca_file) == (None, tmp_path / "t", 3, None)
-    assert backend.servers == ["a.example:1", "b.example:25", "c.example:25"]
+    assert (d.connections, d.total_connections, d.rate) == (2, 8, "14/s")
+    assert backend.servers == {
+        "a.example:1": (1, None),
+        "b.example:25": (1, None),
+        "c.example:25": (3, None),
+        "d.example:25": (2, 8),
+    }
+    assert backend.rates == {"d.example:25": "14/s"}

@@ -35,9 +35,17 @@ class SmtpBackend:
         self._first = 0
 
     @property
-    def servers(self) -> list[str]:
-        """Return the names of all servers, `host:port`; an Answer's `via` is one of them."""
-        return [place.name for place in self._pool]
+    def servers(self) -> dict[str, tuple[int, int | None]]:
+        """Return for each server how many connections we may have, and all workers together.
+
+        The names are `host:port`; an Answer's `via` is one of them.
+        """
+        return {p.name: (p.server.connections, p.server.total_connections) for p in self._pool}
+
+    @property
+    def rates(self) -> dict[str, str]:
+        """Return the rates (drumbeat.settings.Rate) of the servers that have one, over all workers."""
+        return {p.name: p.server.rate for p in self._pool if p.server.rate is not None}
 
     @property
     def faults(self) -> dict[str, str]:
@@ -51,13 +59,15 @@ class SmtpBackend:
         known = [p.eight_bit for p in self._pool if p.allowed and p.eight_bit is not None]
         return bool(known) and all(known)
 
-    def allow(self, connections: Mapping[str, int]) -> None:
-        """Say which servers may be used from now on and how many connections to each; others not at all.
+    def allow(self, connections: Mapping[str, int], mails: Mapping[str, int] | None = None) -> None:
+        """Say which servers may be used from now on, by how many connections and for how many mails.
 
-        Never more than the settings say. Names that no server has are passed over.
+        A server that `connections` does not name is not used, one that `mails` does not name takes any number.
+        Never more connections than the settings say. Names that no server has are passed over.
         """
         for place in self._pool:
             place.allowed = max(0, min(connections.get(place.name, 0), place.server.connections))
+            place.budget = (mails or {}).get(place.name)
             place.close_idle(keep=place.allowed)
 
     def open(self) -> None:
@@ -68,7 +78,7 @@ class SmtpBackend:
                 try:
                     place.put_back(place.connection())
                 except DeliveryError as error:
-                    place.failed(str(error), self._now())
+                    place.failed(error, self._now())
         if not any(place.idle for place in self._pool):
             raise DeliveryError(self._why_none())
 
@@ -111,9 +121,10 @@ class SmtpBackend:
 
     def _why_none(self) -> str:
         """Return one line that says why no server can be used."""
-        faults = [place.fault for place in self._pool if place.allowed and place.fault is not None]
+        now = self._now()
+        faults = [p.fault for p in self._pool if p.allowed and p.fault is not None and now < p.not_before]
         if not faults:
-            return f"no mail server may be used now, of {', '.join(self.servers)}; try again later"
+            return f"no mail server may take more now, of {', '.join(self.servers)}; try again later"
         if len(faults) == 1:
             return faults[0]
         return f"none of {len(faults)} mail servers can be used: {' | '.join(faults)}"
@@ -121,20 +132,33 @@ class SmtpBackend:
 
 def _at_once(lanes: Sequence[Lane], work: Work) -> None:
     """Run lanes in a thread each. Interrupted, it cuts them off and waits for their answers to be recorded."""
-    threads = [threading.Thread(target=lane.run, name="smtp", daemon=True) for lane in lanes]
+    # An interrupted Thread.join takes the thread for ended (Python 3.11), so ends are told by events.
+    running: list[tuple[threading.Thread, threading.Event]] = []
+
+    def run(lane: Lane, ended: threading.Event) -> None:
+        try:
+            lane.run()
+        finally:
+            ended.set()
+
     try:
-        for thread in threads:
+        for lane in lanes:
+            ended = threading.Event()
+            thread = threading.Thread(target=run, args=(lane, ended), name="smtp", daemon=True)
+            running.append((thread, ended))
             thread.start()
-        for thread in threads:
-            thread.join()
+        for _, ended in running:
+            ended.wait()
     except BaseException as error:
         work.stop(error)
         for lane in lanes:
             lane.abort()
-        for thread in threads:
+        for thread, ended in running:
             if thread.ident is not None:
-                thread.join()
+                ended.wait()
         raise
+    for thread, _ in running:
+        thread.join()
 
 
 def from_settings(smtp: Smtp, root: Path) -> SmtpBackend:
@@ -158,6 +182,8 @@ def from_settings(smtp: Smtp, root: Path) -> SmtpBackend:
                 token_file=root / host.token_file if host.token_file else None,
                 helo=host.helo,
                 connections=host.connections,
+                total_connections=host.total_connections,
+                rate=host.rate,
                 mails_per_connection=smtp.mails_per_connection,
             )
             for host in smtp.hosts

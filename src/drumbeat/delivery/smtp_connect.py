@@ -26,7 +26,8 @@ class SmtpServer:
     `timeout`: for each single wait but the one for the answer to a mail's content, which is `content_timeout`.
     `tls`: certificates are always verified, against the system's authorities or against `ca_file` alone.
     `token`, `token_file`: an OAuth 2 access token; the file is read at each login. `helo`: the name that we
-    greet with; our address where left out.
+    greet with; our address where left out. `total_connections`, `rate`: over all workers; whoever knows of the
+    others keeps them.
     """
 
     host: str
@@ -42,6 +43,8 @@ class SmtpServer:
     token_file: Path | None = None
     helo: str | None = None
     connections: int = 1
+    total_connections: int | None = None
+    rate: str | None = None
     mails_per_connection: int = 1000
 
     def __str__(self) -> str:

@@ -55,8 +55,7 @@ class Lane:
             self._drop()
         except DeliveryError as error:
             self._drop()
-            wait = error.wait if isinstance(error, UnusableServerError) else None
-            self._place.failed(str(error), self._now(), wait)
+            self._place.failed(error, self._now())
         except BaseException as error:  # noqa: BLE001 - raised again by hand_over, in the caller's thread
             self._drop()
             self._work.stop(error)
@@ -78,13 +77,13 @@ class Lane:
         session = self._session
         if session is not None and session.served >= self._limit:
             self._drop(politely=True)
-        while (job := self._work.take()) is not None:
+        while (job := self._place.take(self._work)) is not None:
             try:
                 if self._session is None:
                     self._session = self._place.connection()
                 envelope = self._session.envelope(job.mail)
             except BaseException:
-                self._work.give_back(job)
+                self._place.give_back(self._work, job)
                 raise
             if isinstance(envelope, Envelope):
                 return Turn(job, envelope)
@@ -225,7 +224,7 @@ class Lane:
 
     def _give_back(self, turn: Turn | None) -> None:
         if turn is not None:
-            self._work.give_back(turn.job)
+            self._place.give_back(self._work, turn.job)
 
     def _drop(self, *, politely: bool = False) -> None:
         """Disconnect; without a word where the connection is of no use any more."""

@@ -86,19 +86,22 @@ class Work:
 class PoolServer:
     """What this process knows of one server. Times are in seconds of a clock that only runs forward.
 
-    `allowed`: connections that may be used now. `idle`: open connections that nobody uses. `eight_bit`: what the
-    server said last; None before the first connection. `proven`: it has taken a mail of ours. Until `not_before`
-    it takes no more than `room` connections, none where it failed as a whole; `fault` says why.
+    `allowed`: connections that may be used now; `budget`: mails that it may still be given, None for any number.
+    `idle`: open connections that nobody uses. `eight_bit`: what the server said last; None before the first
+    connection. `proven`: it has taken a mail of ours. Until `not_before` it is left out, or, where it is only
+    `crowded`, no further connection is made; `fault` says why.
     """
 
     server: SmtpServer
     allowed: int
+    budget: int | None = None
     idle: list[Session] = field(default_factory=list)
     eight_bit: bool | None = None
     proven: bool = False
     fault: str | None = None
     not_before: float = 0.0
-    room: int = 0
+    crowded: bool = False
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     _open: int = 0
     _failures: int = 0
     _troubles: int = 0
@@ -109,8 +112,28 @@ class PoolServer:
         return str(self.server)
 
     def usable(self, now: float) -> int:
-        """Return how many connections may be used now; 0 while it is left out."""
-        return self.allowed if now >= self.not_before else min(self.allowed, self.room)
+        """Return how many connections may be used now; 0 while it is left out, or may take no more mails."""
+        if self.budget == 0:
+            return 0
+        if now >= self.not_before:
+            return self.allowed
+        return min(self.allowed, self._open) if self.crowded else 0
+
+    def take(self, work: Work) -> Job | None:
+        """Return the next mail that this server may be given; None where there is none."""
+        with self._counting:
+            if self.budget == 0 or (job := work.take()) is None:
+                return None
+            if self.budget is not None:
+                self.budget -= 1
+        return job
+
+    def give_back(self, work: Work, job: Job) -> None:
+        """Put a mail back that this server was not given after all."""
+        with self._counting:
+            if self.budget is not None:
+                self.budget += 1
+        work.give_back(job)
 
     def connection(self) -> Session:
         """Return an open connection: an idle one, or a new one. Raises DeliveryError."""
@@ -140,15 +163,20 @@ class PoolServer:
         while len(self.idle) > keep:
             self.close(self.idle.pop(), politely=True)
 
-    def failed(self, fault: str, now: float, wait: timedelta | None = None) -> None:
+    def failed(self, error: DeliveryError, now: float) -> None:
         """Leave the server out for a while, each time for longer, or for as long as it asked.
 
-        Where other connections to it are open, only further ones are left out: it may have had enough of those.
+        An error of connecting leaves out further connections only: it may have had enough of those. Where no
+        other is open that is the same.
         """
         pause = min(FIRST_PAUSE_S * 2**self._failures, LONGEST_PAUSE_S)
+        if isinstance(error, UnusableServerError):
+            self.crowded = False
+            pause = error.wait.total_seconds() if error.wait else pause
+        else:
+            self.crowded = self.crowded or now >= self.not_before
         self._failures, self._troubles = min(self._failures + 1, 16), 0
-        self.room = self._open
-        self.fault, self.not_before = fault, now + (wait.total_seconds() if wait else pause)
+        self.fault, self.not_before = str(error), now + pause
 
     def learn(self, answer: Answer) -> None:
         """Note how a mail ended. Raises UnusableServerError where the server has had enough of us for now."""
@@ -164,7 +192,7 @@ class PoolServer:
 
 
 class UnusableServerError(DeliveryError):
-    """One server is of no use now; another may be."""
+    """A server takes our mails not now, or not at all; another may. `wait`: how long it asked us to."""
 
     def __init__(self, text: str, wait: timedelta | None = None) -> None:
         super().__init__(text)
