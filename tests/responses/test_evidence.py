@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -181,3 +182,13 @@ def test_a_hit_on_a_mail_of_uncertain_end_proves_that_it_was_sent(scene):
 
 def test_messages_that_the_ledger_lacks_are_judged_nowhere(scene):
     assert tell(scene, hit(77, scene.at(1), url="https://a.example/"), hit(2**70, scene.at(1))) == 0
+
+
+def test_ten_thousand_hits_on_one_mail_are_judged_in_a_moment():
+    seen = [
+        _seen(n, 100 + n / 8, f"link{n % 20}" if n % 3 else TRAP, f"agent {n % 7}") for n in range(10_000)
+    ]
+    started = time.perf_counter()
+    found = judged_together(seen)
+    assert time.perf_counter() - started < 2
+    assert len(found) == sum(1 for one in seen if one.actor is not Actor.MACHINE)

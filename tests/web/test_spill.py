@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from time import monotonic
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from drumbeat.responses.arrived import Arrived
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.record import Response, hit_key
+from drumbeat.responses.webhooks import Verified
 from drumbeat.store.engine import connect
 from drumbeat.web.spill import Spill
 from drumbeat.web.writer import Kept, Writer
@@ -121,6 +125,97 @@ def test_a_line_cut_off_by_a_power_cut_is_set_aside_and_the_next_ones_stay_whole
     (taken,) = spill.take()
     assert [found.message_id for (found,) in spill.read(taken, 1)] == [1, 3]
     assert (tmp_path / "spill" / "unreadable.jsonl").read_bytes() == b'{"message_id": 2, "ki\n'
+
+
+def test_a_spilled_call_comes_back_as_it_was_whatever_its_bytes(tmp_path, now):
+    spill = Spill(tmp_path / "spill")
+    call = Arrived("ses", "ses:1", now, b"\xff\0\n{}", {"content-type": "application/json"})
+    spill.append([call, hit(1, now)])
+    (taken,) = spill.take()
+    assert list(spill.read(taken, 10)) == [[call, hit(1, now)]]
+
+
+def test_lines_of_an_earlier_version_are_read(tmp_path, now):
+    spill = Spill(tmp_path / "spill")
+    spill.append([hit(1, now)])
+    (taken,) = spill.take()
+    line = json.loads(taken.read_text())
+    for new in ("email_key", "bounce", "reason", "source"):
+        del line[new]
+    taken.write_text(json.dumps(line) + "\n")
+    assert list(spill.read(taken, 10)) == [[hit(1, now)]]
+
+
+def test_what_no_database_takes_is_set_aside_when_it_is_read_back(serve, scene, until, tmp_path):
+    message = scene.message(scene.customer())
+    spill = Spill(tmp_path / ".drumbeat" / "spill")
+    bad = replace(hit(message, scene.at(1)), url="https://a.example/\0", dedupe_key="bad\0")
+    spill.append([hit(message, scene.at(2)), bad, hit(message, scene.at(3))])
+    with serve(scene.engine) as server:
+        until(lambda: spilled(server) == 0)
+    assert scene.count("responses") >= 2
+    aside = tmp_path / ".drumbeat" / "spill" / "unreadable.jsonl"
+    if scene.engine.dialect.name == "postgresql":  # which takes no NUL
+        assert json.loads(aside.read_text())["dedupe_key"] == "bad\0"
+
+
+def test_a_call_while_the_database_is_away_is_answered_and_read_back(serve, scene, until):
+    class Trusting:
+        name = "trusting"
+
+        def verify(self, call):
+            return Verified(call.body.decode())
+
+    with serve(scene.engine, webhooks={"trusting": Trusting()}) as server:
+        with away(scene.engine):
+            for body in ("one", "two", "one"):
+                assert server.request("POST", "/hooks/trusting", data=body).status_code == 200
+            assert spilled(server) == 3
+        until(lambda: scene.count("inbox") == 2)
+        until(lambda: spilled(server) == 0)
+    assert sorted(bytes(row.body) for row in scene.rows("inbox")) == [b"one", b"two"]
+
+
+def test_a_call_that_can_be_kept_nowhere_is_refused_so_that_it_comes_again(serve, tmp_path):
+    class Trusting:
+        name = "trusting"
+
+        def verify(self, call):
+            return Verified("x")
+
+    engine = connect(f"sqlite:///{tmp_path / 'empty.db'}")
+    (tmp_path / ".drumbeat").write_text("a file where the folder should be")
+    with serve(engine, webhooks={"trusting": Trusting()}) as server:
+        assert server.request("POST", "/hooks/trusting", data=b"x").status_code == 503
+    engine.dispose()
+
+
+@pytest.mark.slow
+def test_nobody_waits_much_longer_than_two_seconds_for_a_slow_database(server, scene, until):
+    sent = [scene.message(scene.customer(), hours=-1) for _ in range(3)]
+    with away_slowly(scene.engine):
+        waits = []
+        for message in sent:
+            started = monotonic()
+            assert server.get(server.links.open(message)).status_code == 200
+            waits.append(monotonic() - started)
+        assert max(waits) < 4
+        assert waits[-1] < 1, "once it is known to be stuck nobody waits"
+    until(lambda: {row.message_id for row in scene.rows("responses")} == set(sent))
+
+
+@contextmanager
+def away_slowly(engine: Engine) -> Iterator[None]:
+    """Let the database take connections and answer none: another holds the lock on its responses."""
+    if engine.dialect.name == "sqlite":
+        with away(engine):
+            yield
+        return
+    other = create_engine(engine.url)
+    with other.begin() as connection:
+        connection.execute(text("LOCK TABLE responses IN ACCESS EXCLUSIVE MODE"))
+        yield
+    other.dispose()
 
 
 def test_without_a_folder_nothing_waits_and_none_is_made(tmp_path):

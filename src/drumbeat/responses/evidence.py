@@ -10,6 +10,7 @@ Not a sign by itself: a single click without an open. Many readers' programs sho
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -105,46 +106,65 @@ def weigh(connection: Connection, hits: Iterable[Response]) -> int:
 
 def judged_together(seen: Sequence[Seen]) -> list[tuple[Seen, str]]:
     """Return which of one message's responses are a machine's and were not taken for one, each with the rule."""
-    hits = [one for one in seen if one.kind in (Kind.OPENED, Kind.CLICKED)]
+    hits = sorted((one for one in seen if one.kind in (Kind.OPENED, Kind.CLICKED)), key=lambda one: one.at)
     if all(hit.actor == Actor.MACHINE for hit in hits):
         return []
     # Of a message of uncertain end it is only the latest moment that it can have been sent at.
     arrived = [one.sent_at for one in seen[:1] if one.sent_at is not None and one.state == State.SENT]
     arrived += [one.at for one in seen if one.kind == Kind.DELIVERED]
     readable_at = max(arrived) + READING_STARTS if arrived else None
-    clicks = [hit for hit in hits if hit.kind == Kind.CLICKED]
-    traps = [click for click in clicks if click.rule == HIDDEN and click.url is None]
-    first_open = min((hit.at for hit in hits if hit.kind == Kind.OPENED), default=None)
+    clicks = _Clicks([hit for hit in hits if hit.kind == Kind.CLICKED])
+    first_open = next((hit.at for hit in hits if hit.kind == Kind.OPENED), None)
     found = []
     for hit in hits:
         if hit.actor == Actor.MACHINE:
             continue
         if rule := (
             ("at_delivery" if readable_at is not None and hit.at < readable_at else "")
-            or (HIDDEN if any(_with_trap(hit, trap) for trap in traps) else "")
+            or (HIDDEN if clicks.trapped(hit) else "")
             or (_links_rule(hit, clicks, first_open) if hit.kind == Kind.CLICKED else "")
         ):
             found.append((hit, rule))
     return found
 
 
-def _with_trap(hit: Seen, trap: Seen) -> bool:
-    apart = abs(hit.at - trap.at)
-    return apart <= HIDDEN_NEAR or (apart <= HIDDEN_SPAN and hit.agent == trap.agent)
+class _Clicks:
+    """One message's clicks by time: whoever follows a mail's links again and again must not make this slow."""
+
+    def __init__(self, clicks: Sequence[Seen]) -> None:
+        self._clicks = clicks
+        self._times = [click.at for click in clicks]
+        self._traps: list[datetime] = []
+        self._traps_of: dict[str, list[datetime]] = defaultdict(list)
+        for click in clicks:
+            if click.rule == HIDDEN and click.url is None:
+                self._traps.append(click.at)
+                self._traps_of[click.agent].append(click.at)
+
+    def links(self, at: datetime, span: timedelta, before: datetime | None = None) -> int:
+        """Return how many different links were followed less than `span` from `at`, and before `before`."""
+        start = bisect_right(self._times, at - span)
+        end = bisect_left(self._times, min(at + span, before) if before is not None else at + span)
+        return len({click.url for click in self._clicks[start:end]} - {None})
+
+    def trapped(self, hit: Seen) -> bool:
+        """Say whether the hidden link was followed so near that this hit is of the same machine."""
+        return _any_near(self._traps, hit.at, HIDDEN_NEAR) or _any_near(
+            self._traps_of.get(hit.agent, ()), hit.at, HIDDEN_SPAN
+        )
 
 
-def _links_rule(hit: Seen, clicks: Sequence[Seen], first_open: datetime | None) -> str:
-    near = {click.url for click in clicks if abs(click.at - hit.at) < BURST_SPAN}
-    if len(near - {None}) >= BURST_LINKS:
+def _any_near(times: Sequence[datetime], at: datetime, span: timedelta) -> bool:
+    place = bisect_left(times, at - span)
+    return place < len(times) and times[place] <= at + span
+
+
+def _links_rule(hit: Seen, clicks: _Clicks, first_open: datetime | None) -> str:
+    if clicks.links(hit.at, BURST_SPAN) >= BURST_LINKS:
         return "burst_of_links"
-    if first_open is None or first_open > hit.at:
-        near = {
-            click.url
-            for click in clicks
-            if abs(click.at - hit.at) < UNSEEN_SPAN and (first_open is None or click.at < first_open)
-        }
-        if len(near - {None}) >= UNSEEN_LINKS:
-            return UNSEEN
+    unseen = first_open is None or first_open > hit.at
+    if unseen and clicks.links(hit.at, UNSEEN_SPAN, first_open) >= UNSEEN_LINKS:
+        return UNSEEN
     return ""
 
 

@@ -126,4 +126,5 @@ class Hooks:
             self._told[name] = (last, untold + 1)
             return
         self._told[name] = (now, 0)
-        log.warning("%s%s", text, f" ({untold} more before)" if untold else "")
+        # A caller's own words, if there are any in it, must not look like lines of ours.
+        log.warning("%s%s", " ".join(text.split())[:500], f" ({untold} more before)" if untold else "")
