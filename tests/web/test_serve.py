@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import shutil
@@ -9,11 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import requests
+from sqlalchemy import select
 
 from drumbeat.rendering.links import Links
+from drumbeat.store.engine import connect, reading
+from drumbeat.store.tables import suppressions
 
 SECRET = "a secret for tests, long enough".replace(" ", "-")
 
@@ -30,8 +35,8 @@ def project(project_root, tmp_path):
     return root
 
 
-def start(project, *words):
-    environment = {k: v for k, v in os.environ.items() if k != "DRUMBEAT_DATABASE_URL"}
+def start(project, *words, **variables):
+    environment = {k: v for k, v in os.environ.items() if k != "DRUMBEAT_DATABASE_URL"} | variables
     return subprocess.Popen(
         [sys.executable, "-m", "drumbeat", "serve", "-C", str(project), *words],
         stdout=subprocess.PIPE,
@@ -70,3 +75,56 @@ def test_a_port_in_use_is_told_in_one_line(project):
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert re.fullmatch(r"drumbeat: cannot listen on 127\.0\.0\.1 port \d+: .*choose another --port\n", err)
+
+
+def test_a_bounce_told_by_a_webhook_suppresses_within_seconds(project):
+    """A real process: the call is stored, answered, and worked on by the server itself."""
+    text = (project / "project.yaml").read_text()
+    set_up = "  mailgun: {domain: mg.example.com, webhook_key_env: TEST_MAILGUN_KEY}\n"
+    (project / "project.yaml").write_text(text.replace("  backend: file\n", f"  backend: file\n{set_up}", 1))
+    process = start(project, "--port", "0", "--trusted-proxy", "127.0.0.1", TEST_MAILGUN_KEY=SECRET)
+    try:
+        url = re.match(r"Listening on (\S+);", process.stdout.readline())[1]
+        stamp = str(int(time.time()))
+        signature = hmac.new(SECRET.encode(), f"{stamp}token".encode(), "sha256").hexdigest()
+        told = {"event": "complained", "id": "1", "timestamp": time.time(), "recipient": "a@example.com"}
+        body = {
+            "signature": {"timestamp": stamp, "token": "token", "signature": signature},
+            "event-data": told,
+        }
+        assert requests.post(f"{url}/hooks/mailgun", json=body, timeout=30).status_code == 200
+        assert requests.post(f"{url}/hooks/sendgrid", json=body, timeout=30).status_code == 404
+        engine = connect(f"sqlite:///{project / 'drumbeat.db'}")
+        end = time.monotonic() + 20
+        found = []
+        while not found and time.monotonic() < end:
+            time.sleep(0.1)
+            with reading(engine) as connection:
+                found = connection.execute(select(suppressions.c.email_key, suppressions.c.reason)).all()
+        engine.dispose()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert [tuple(row) for row in found] == [("a@example.com", "complained")]
+    assert "/hooks/ of: mailgun" in err
+    assert "a call of sendgrid is not served: " in err
+    assert "Traceback" not in err
+
+
+def test_a_proxy_that_is_no_network_is_told_in_one_line(project):
+    process = start(project, "--port", "0", "--trusted-proxy", "10.0.0.0/99")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert (
+        err == "drumbeat: '10.0.0.0/99' is no network; expected for example 192.0.2.0/24 or 2001:db8::/32\n"
+    )
+
+
+def test_a_fault_in_machines_yaml_is_told_with_its_place(project):
+    (project / "machines.yaml").write_text("- {rule: x, class: robot}\n")
+    process = start(project, "--port", "0")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (3, "")
+    assert err.startswith("machines.yaml:1:20 DB020 0.class: found 'robot'")
