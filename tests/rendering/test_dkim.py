@@ -154,6 +154,19 @@ def test_what_relays_may_do_to_headers_leaves_it_valid() -> None:
     assert valid(raw + b"\r\n\r\n")
 
 
+@pytest.mark.parametrize("body", [b"Hi\r\n", b"Hi\r\n\r\n\r\n", b"Hi", b"", b"\r\n\r\n", b" \r\n.\r\n"])
+@pytest.mark.parametrize(
+    "subject", ["one", "two  blanks", "a\ttab", " \t in front and behind \t ", "fold\r\n \tfold"]
+)
+def test_any_body_and_any_blanks_in_headers_are_signed_as_the_standard_has_it(
+    body: bytes, subject: str
+) -> None:
+    """Beyond what a skeleton writes: empty lines at the end count as none, blanks in headers as one."""
+    lines = ["From: a@example.com", f"Subject:{subject}", "subject: another", "To: b@example.com"]
+    head = [SIGNER.header(lines, body, 1_323_072_000), *lines]
+    assert valid("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+
+
 def test_keys_are_read_from_a_variable_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = pem(KEY)
     (tmp_path / "dkim.pem").write_text(pem(KEY, PrivateFormat.TraditionalOpenSSL))

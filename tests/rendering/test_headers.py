@@ -36,6 +36,7 @@ def test_an_address_with_a_foreign_domain_is_written_as_dns_has_it() -> None:
         "a@x.example, b@x.example",
         f"{'a' * 65}@x.example",
         f"a@{'b' * 64}.example",
+        f"a@{('b' * 60 + '.') * 4}bbbbbbbb.example",
         "a@\ud800.example",
         "a@-x.example",
         "<a@x.example>",
@@ -109,6 +110,7 @@ def test_an_emoji_of_several_signs_survives_at_every_place_in_a_long_subject() -
 def test_a_name_of_any_length_is_read_back_from_lines_that_are_short_enough(name: str) -> None:
     raw = written(to_name=name, to_address=f"{'a' * 60}@example.com")
     check_form(raw)
+    assert all(len(line) <= 76 for line in raw.partition(b"\r\n\r\n")[0].split(b"\r\n"))
     (to,) = parsed(raw)["To"].addresses
     assert exactly(raw, "To") == name
     # The thorough parser puts a blank between the encoded-words of a name, against RFC 2047, 6.2.

@@ -105,5 +105,18 @@ def test_any_text_is_read_without_an_error() -> None:
         assert find_token(f"{text}+{TOKEN}@{text}", LINKS) == 4711 or re.search("[A-Za-z2-7]{60}", text)
 
 
+def test_a_text_of_letters_alone_costs_no_more_than_two_hundred_tries() -> None:
+    class Counting(Links):
+        asked = 0
+
+        def read_mail_token(self, token: str) -> int | None:
+            self.asked += 1
+            return super().read_mail_token(token)
+
+    counting = Counting("https://x.example", b"k" * 32)
+    assert find_token("abcdefgh" * 10_000 + f" {TOKEN}", counting) is None
+    assert counting.asked == 200
+
+
 def test_tokens_of_an_older_key_are_still_read() -> None:
     assert find_token(ADDRESS, Links("https://x.example", [b"n" * 32, b"k" * 32])) == 4711

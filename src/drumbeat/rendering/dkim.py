@@ -148,8 +148,10 @@ def _relaxed(name: str, value: str) -> str:
 
 def _body_hash(body: bytes) -> str:
     """Return bh= of a body in its simple form: empty lines at its end count as none (RFC 6376, 3.4.3)."""
-    if body.endswith(b"\r\n\r\n") or not body.endswith(b"\r\n"):
-        body = body.rstrip(b"\r\n") + b"\r\n"
+    if not body.endswith(b"\r\n"):
+        body += b"\r\n"
+    while body.endswith(b"\r\n\r\n"):
+        body = body[:-2]
     return base64.b64encode(sha256(body).digest()).decode()
 
 
