@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, select, text
 
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import carts, consents, customers, message_events, messages, outbox, runs
@@ -47,7 +47,8 @@ PARTS = {
     "body.html.j2": "<!doctype html><html><head><title>Cart</title></head><body><p>Dear {{ customer.first_name }}, "
     'cart {{ cart.id }} waits.</p><p><a href="https://shop.example.com/">Shop</a> '
     '<a href="{{ unsubscribe_url }}">Unsubscribe</a> {{ sender.postal_address }}</p></body></html>\n',
-    "body.txt.j2": "Dear {{ customer.first_name }}, cart {{ cart.id }} waits.\n{{ unsubscribe_url }}\n",
+    "body.txt.j2": "Dear {{ customer.first_name }}, cart {{ cart.id }} waits.\n{{ unsubscribe_url }}\n"
+    "{{ sender.postal_address }}\n",
     "sample.yaml": "cart: {id: c1}\n",
 }
 
@@ -166,6 +167,10 @@ def plan_mails(
         connection.execute(
             insert(outbox), [{"message_id": r["id"], "due_at": due_at, "priority": priority} for r in rows]
         )
+        if engine.dialect.name == "postgresql":
+            # Ids of our own choice leave the sequence behind.
+            last = "SELECT setval(pg_get_serial_sequence('messages', 'id'), max(id)) FROM messages"
+            connection.execute(text(last))
     return [row["id"] for row in rows]
 
 
