@@ -2,8 +2,8 @@
 
     python data/make_up.py data/online_retail_slice.csv.gz data/made_up
 
-Names, addresses (all under example.com, RFC 2606), birthdays, languages, time zones, loyalty tiers, consents,
-carts, coupons, events and suppressions. Every value hangs on SEED, the customer and the slice alone: the same
+Names, addresses (all under example.com, RFC 2606), phone numbers (of those that Ofcom keeps for stories), birthdays,
+languages, time zones, loyalty tiers, managers, consents, carts, coupons, events and suppressions. Every value hangs on SEED, the customer and the slice alone: the same
 slice gives the same files byte for byte, under any PYTHONHASHSEED.
 
 The demo runs on DEMO_DAY. So that it has something to show there:
@@ -189,8 +189,10 @@ def make_customers(customers: Sequence[Customer]) -> list[list[Any]]:
     """Rows of customers.csv; the last two are members of staff who get copies."""
     names = (
         "external_id email first_name last_name language time_zone birth_date created_at seed loyalty_tier"
+        " phone manager"
     )
     rows: list[list[Any]] = [names.split()]
+    phones = make_phones(customers)
     broken = {c.number: BROKEN[i] for i, c in enumerate(customers[77::250][: len(BROKEN)])}
     for customer in customers:
         dice = customer.dice("person")
@@ -207,9 +209,9 @@ def make_customers(customers: Sequence[Customer]) -> list[list[Any]]:
         tier = "gold" if customer.spent >= 4000 else "silver" if customer.spent >= 1200 else "bronze"
         tier = tier if dice.random() > 0.1 else ""
         person = [first, last, language, zone, birthday(customer), iso(joined_at(customer)), "no", tier]
-        rows.append([customer.number, address, *person])
+        rows.append([customer.number, address, *person, phones.get(customer.number, ""), manager(customer)])
     hired = iso(DEMO_DAY - timedelta(days=400))
-    staff = ["Staff", "en", "Europe/London", "", hired, "yes", ""]
+    staff = ["Staff", "en", "Europe/London", "", hired, "yes", "", "", ""]
     return [*rows, *([f"staff-{n.lower()}", f"{n.lower()}@example.com", n, *staff] for n in ("Robin", "Kim"))]
 
 
@@ -241,6 +243,21 @@ def birthday(customer: Customer) -> str:
     return (date(year, 1, 1) + timedelta(days=dice.randint(0, 364))).isoformat()
 
 
+def make_phones(customers: Sequence[Customer]) -> dict[str, str]:
+    """Return phone numbers of more than half of the customers in the United Kingdom, as people write them.
+
+    Each is one of the thousand that Ofcom keeps for stories: nobody has them.
+    """
+    having = [c for c in customers if c.country == "United Kingdom" and c.dice("phone").random() < 0.6]
+    forms = ("+447700900{:03d}", "07700 900{:03d}", "07700900{:03d}", "+44 7700 900{:03d}", "(07700) 900-{:03d}")
+    return {c.number: c.dice("phone form").choice(forms).format(n) for n, c in enumerate(having[:1000])}
+
+
+def manager(customer: Customer) -> str:
+    """Return who looks after the customer; only the largest have somebody."""
+    return customer.dice("manager").choice(["priya", "tom"]) if customer.spent >= 4000 else ""
+
+
 def make_consents(customers: Sequence[Customer]) -> list[list[Any]]:
     """Rows of consents.csv: about three quarters granted, some refused, some never asked."""
     rows: list[list[Any]] = [["customer", "topic", "granted", "at", "source"]]
@@ -252,6 +269,13 @@ def make_consents(customers: Sequence[Customer]) -> list[list[Any]]:
                 at = joined_at(customer) + timedelta(minutes=dice.randint(0, 5))
                 source = dice.choice(["checkout", "newsletter form"])
                 rows.append([customer.number, topic, "yes" if chance < 0.75 else "no", iso(at), source])
+    with_phone = make_phones(customers)
+    for customer in customers:
+        later = iso(joined_at(customer) + timedelta(minutes=7))
+        if customer.number in with_phone and (chance := customer.dice("consent offers_sms").random()) < 0.45:
+            rows.append([customer.number, "offers_sms", "yes" if chance < 0.3 else "no", later, "checkout"])
+        if customer.spent >= 1500 and (chance := customer.dice("consent calls").random()) < 0.9:
+            rows.append([customer.number, "calls", "yes" if chance < 0.8 else "no", later, "checkout"])
     return rows
 
 

@@ -243,7 +243,7 @@ def test_the_json_keeps_the_shape_that_the_manual_promises(story, project_root):
         *("project", "as_of", "since", "until", "time_zone", "currency", "notice"),
         *("campaigns", "totals", "cap", "days"),
     }
-    assert set(shape["campaigns"][0]) == {"campaign", "in_project", *FIGURES}
+    assert set(shape["campaigns"][0]) == {"campaign", "in_project", "channel", *FIGURES}
     assert set(shape["totals"]) == FIGURES
     assert set(shape["cap"]) == {"messages", "per_seconds", "maximum", "people"}
     assert [set(entry) for entry in shape["cap"]["people"]] == [{"mails", "people"}] * len(

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -83,7 +84,7 @@ def _play(stage: Stage, started: Callable[[], str], days: int, *, stay: bool) ->
 
     with runs.opened(stage.root) as (engine, project):
         _import(stage, engine, project)
-        _plan_and_deliver(stage, started(), days)
+        _plan_and_deliver(stage, engine, started(), days)
         last_day = FIRST_DAY + timedelta(days=days - 1)
         ours = _read(stage, engine, last_day, stay=stay)
         account = runs.report(engine, project, clock=runs.clock_at(last_day + timedelta(days=1), project))
@@ -98,10 +99,10 @@ def _play(stage: Stage, started: Callable[[], str], days: int, *, stay: bool) ->
         )
     stage.say(
         f"cap held: at most {proof.most_in_any_span} mails to one person in any "
-        f"{int(cap.per.total_seconds()) // 3600} h (allowed: {cap.messages}); "
-        f"{proof.kept_away_by_cap} mails kept away by it"
+        f"{int(cap.per.total_seconds()) // 3600} h, text messages counted in (allowed: {cap.messages}); "
+        f"{proof.kept_away_by_cap} messages kept away by it"
     )
-    stage.say(f"nobody twice: {proof.sent} mails to {proof.people} people, each occasion once")
+    stage.say(f"nobody twice: {proof.sent} messages to {proof.people} people, each occasion once")
     _what_next(stage, page)
 
 
@@ -116,7 +117,7 @@ def _import(stage: Stage, engine: Engine, project: Project) -> None:
     )
 
 
-def _plan_and_deliver(stage: Stage, api: str, days: int) -> None:
+def _plan_and_deliver(stage: Stage, engine: Engine, api: str, days: int) -> None:
     from drumbeat.cli.run import by_flow
 
     stage.say(f"Evaluating and delivering for {days} days by the flows, on a Prefect server at {api}")
@@ -125,9 +126,31 @@ def _plan_and_deliver(stage: Stage, api: str, days: int) -> None:
         planned = by_flow(stage.root, "evaluate", at)
         stage.say(f"{at:%a %Y-%m-%d} evaluate: {_by_campaign(planned)}")
         # Send windows follow each reader's own day: the afternoon reaches those who still slept.
-        sent = by_flow(stage.root, "deliver", at).figures["sent"]
-        sent += by_flow(stage.root, "deliver", at + timedelta(hours=8)).figures["sent"]
-        stage.say(f"{at:%a %Y-%m-%d} deliver: {sent:,} mails sent into {stage.root / 'mailbox'}")
+        before = _sent(engine)
+        by_flow(stage.root, "deliver", at)
+        by_flow(stage.root, "deliver", at + timedelta(hours=8))
+        sent = _sent(engine) - before
+        stage.say(
+            f"{at:%a %Y-%m-%d} deliver: {sent['mail']:,} mails sent into {stage.root / 'mailbox'},"
+            f" {sent['sms']} text messages into {stage.root / 'notes'}, {sent['task']} tasks given"
+        )
+
+
+def _sent(engine: Engine) -> Counter[str]:
+    """Count the messages that went out, by channel."""
+    from sqlalchemy import func, select
+
+    from drumbeat.ledger.states import State
+    from drumbeat.store.engine import reading
+    from drumbeat.store.tables import messages
+
+    with reading(engine) as connection:
+        rows = connection.execute(
+            select(messages.c.channel, func.count())
+            .where(messages.c.state == State.SENT)
+            .group_by(messages.c.channel)
+        )
+        return Counter(dict(rows.tuples().all()))
 
 
 def _by_campaign(account: Account) -> str:
@@ -274,6 +297,8 @@ def _what_next(stage: Stage, page: Path) -> None:
     lines: Mapping[str, str] = {
         f"{page}": "the report with pictures",
         f"{stage.root / 'mailbox' / 'new'}": "the mails; any mail program opens the folder as a maildir",
+        f"{stage.root / 'notes' / 'sms'}": "the text messages",
+        f"cd {stage.root} && drumbeat tasks list": "what is left to do for our own people",
         f"{stage.root / 'campaigns'}": "the campaigns: edit one, then `drumbeat validate` and `drumbeat plan`",
         f"cd {stage.root} && drumbeat explain CUSTOMER": "why somebody got a mail, or did not",
     }

@@ -26,6 +26,7 @@ IGNORED = """\
 drumbeat.db*
 .drumbeat/
 mailbox/
+notes/
 *.rejected.csv
 __pycache__/
 """

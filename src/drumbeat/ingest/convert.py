@@ -16,9 +16,10 @@ from drumbeat.ingest.targets import Kind
 from drumbeat.lazy import lazy_module
 
 if TYPE_CHECKING:
-    from drumbeat.ingest import people
+    from drumbeat.ingest import people, phones
 else:
     people = lazy_module("drumbeat.ingest.people")
+    phones = lazy_module("drumbeat.ingest.phones")
 
 Convert = Callable[[Any], Any]
 
@@ -27,6 +28,7 @@ MAX_AMOUNT = Decimal(10) ** 10
 
 _MAX_INTEGER = 2**31 - 1
 _WHOLE = re.compile(r"[-+]?\d{1,15}(?:\.0*)?")
+_CHAT = re.compile(r"[1-9][0-9]{0,15}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "0"})
@@ -114,6 +116,26 @@ def email(value: Any) -> str:
     return people.normal_address(text(value))
 
 
+def chat(value: Any) -> str:
+    """Read the id of a person's chat with a Telegram bot: a whole number above zero, of at most 52 bits."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    name = text(value).strip()
+    if not _CHAT.fullmatch(name) or int(name) >= 2**52:
+        raise ValueError(f"{_shown(value)} is not the id of a chat; expected a number such as 123456789")
+    return name
+
+
+def address(value: Any) -> str:
+    """Read what a suppression names: an e-mail address, `tel:+447700900123` or `tg:123456789`."""
+    written = text(value).strip()
+    if written.startswith("tel:"):
+        return f"tel:{phones.normal_phone(written.removeprefix('tel:'))}"
+    if written.startswith("tg:"):
+        return f"tg:{chat(written.removeprefix('tg:'))}"
+    return people.normal_address(written)
+
+
 def instant(zone_name: str, pattern: str | None) -> Convert:
     """Return the converter to instants in UTC; a time without offset is in the zone.
 
@@ -194,6 +216,9 @@ _SIMPLE: Mapping[str, Convert] = {
     "boolean": boolean,
     "email": email,
     "zone": time_zone,
+    "phone": text,  # the country that says how to read it stands in another column: see ingest.rows
+    "chat": chat,
+    "address": address,
 }
 
 

@@ -15,6 +15,7 @@ from drumbeat.clock import zone
 from drumbeat.document import Document, Loc, read_document
 from drumbeat.errors import ProjectError, UsageError
 from drumbeat.ingest.convert import converter
+from drumbeat.ingest.phones import region_of
 from drumbeat.ingest.targets import TARGETS, Target
 from drumbeat.ingest.targets import Field as TargetField
 from drumbeat.issues import Issue, nearest
@@ -50,6 +51,10 @@ class Source(_Model):
     required: bool = False
     constant: Scalar = None
     values: Annotated[dict[str, Scalar] | None, BeforeValidator(_words)] = None
+    invalid: Literal["reject", "empty"] = Field(
+        "reject",
+        description="What becomes of a value that cannot be read: the row is rejected, or it is none",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Source:
@@ -110,13 +115,15 @@ class Skip(Condition):
 
 
 class Mapping(_Model):
-    """A whole mapping file. `time_zone`: of times without offset; the project's where not given."""
+    """A whole mapping file. `time_zone`: of times without offset; `country`: of phone numbers without a code of
+    it, in rows that name none. The project's where not given."""
 
     into: str
     format: Format | None = None
     delimiter: str = Field(",", min_length=1, max_length=1)
     encoding: str = "utf-8-sig"
     time_zone: str
+    country: str | None = None
     columns: dict[str, Annotated[Source, BeforeValidator(_column_name)]] = Field(min_length=1)
     attributes: tuple[Annotated[Kept, BeforeValidator(_column_name)], ...] = ()
     properties: tuple[Annotated[Kept, BeforeValidator(_column_name)], ...] = ()
@@ -135,15 +142,18 @@ class Mapping(_Model):
         return self.attributes + self.properties
 
 
-def read_mapping(path: Path, default_zone: str = "UTC") -> Mapping:
+def read_mapping(path: Path, default_zone: str = "UTC", default_country: str | None = None) -> Mapping:
     """Read and check a mapping file. Raises ProjectError with every fault found, each with its place.
 
-    `default_zone`: the time zone of times without offset where the file names none.
+    `default_zone`: the time zone of times without offset where the file names none; `default_country`: the
+    same for phone numbers.
     """
-    return parse_mapping(read_document(path), default_zone)
+    return parse_mapping(read_document(path), default_zone, default_country)
 
 
-def parse_mapping(document: Document, default_zone: str = "UTC") -> Mapping:
+def parse_mapping(
+    document: Document, default_zone: str = "UTC", default_country: str | None = None
+) -> Mapping:
     """Check a mapping that was read. Raises ProjectError."""
     if not isinstance(document.value, dict):
         raise ProjectError(
@@ -157,7 +167,9 @@ def parse_mapping(document: Document, default_zone: str = "UTC") -> Mapping:
             ]
         )
     try:
-        mapping = Mapping.model_validate({"time_zone": default_zone, **document.value})
+        mapping = Mapping.model_validate(
+            {"time_zone": default_zone, "country": default_country, **document.value}
+        )
     except ValidationError as error:
         raise ProjectError(sorted(set(_faults(error, document)))) from None
     issues = list(_check(mapping, document))
@@ -212,6 +224,8 @@ def _check(mapping: Mapping, document: Document) -> list[Issue]:
         fault(
             "DB045", ("encoding",), f"unknown encoding '{mapping.encoding}'.", "For example utf-8 or cp1252."
         )
+    if "country" in document.value and region_of(mapping.country) is None:
+        fault("DB044", ("country",), f"unknown country '{mapping.country}'.", "For example GB or Germany.")
     if mapping.into not in TARGETS:
         fault("DB043", ("into",), f"cannot import into '{mapping.into}'.", nearest(mapping.into, TARGETS))
         return found

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from drumbeat.ingest.convert import MAX_AMOUNT, converter, plain, text
 from drumbeat.ingest.mapping import Kept, Mapping, Source
 from drumbeat.ingest.people import email_key
+from drumbeat.ingest.phones import normal_phone, region_of
 from drumbeat.ingest.targets import Field
 
 Read = Callable[[Sequence[Any]], Any]
@@ -54,6 +55,8 @@ class RowMaker:
         self.mapped = [name for name in self.fields if name in mapping.columns]
         if "email" in self.mapped:
             self._email_key()
+        if "phone" in self.mapped:
+            self._phone()
         if mapping.kept:
             self._add(str(target.document), self._document(), mapped=True)
         if mapping.into == "events" and "external_id" not in self.fields:
@@ -110,7 +113,9 @@ class RowMaker:
                 else:
                     value = convert(raw)
             except ValueError as error:
-                raise ValueError(f"{column}: {error}") from None
+                if source.invalid == "reject":
+                    raise ValueError(f"{column}: {error}") from None
+                value = None
             if value is None and required:
                 raise ValueError(f"{column}: is empty")
             if (
@@ -141,13 +146,36 @@ class RowMaker:
 
         def key(values: Sequence[Any]) -> str | None:
             address = read(values)
-            return None if address is None else email_key(address)
+            if address is None or address.startswith(("tel:", "tg:")):
+                return cast("str | None", address)
+            return email_key(address)
 
         if "email_key" in self._mapping.target.key:
             self.fields[position], self._reads[position] = "email_key", key
             self.mapped[self.mapped.index("email")] = "email_key"
         else:
             self._add("email_key", key, mapped=True)
+
+    def _phone(self) -> None:
+        """Bring phone numbers into one form: of the country of the row, else of the mapping's."""
+        position = self.fields.index("phone")
+        read, otherwise = self._reads[position], self._mapping.country
+        country = self._reads[self.fields.index("country")] if "country" in self.fields else None
+        column = self._mapping.columns["phone"].column or "phone"
+
+        def phone(values: Sequence[Any]) -> str | None:
+            number = read(values)
+            if number is None:
+                return None
+            named = country(values) if country is not None else None
+            try:
+                return normal_phone(number, region_of(named) or region_of(otherwise))
+            except ValueError as error:
+                if self._mapping.columns["phone"].invalid == "empty":
+                    return None
+                raise ValueError(f"{column}: {error}") from None
+
+        self._reads[position] = phone
 
     def _document(self) -> Read:
         """Return a reader of the JSON document: sorted keys, so that the same content is the same text."""

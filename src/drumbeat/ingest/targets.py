@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "integer", "amount", "instant", "date", "boolean", "email", "zone"]
+Kind = Literal[
+    "text", "integer", "amount", "instant", "date", "boolean", "email", "zone", "phone", "chat", "address"
+]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ TARGETS: Mapping[str, Target] = {
         (
             _EXTERNAL_ID,
             Field("email", "email"),
+            Field("phone", "phone"),
+            Field("telegram_id", "chat"),
+            Field("manager"),
             Field("first_name"),
             Field("last_name"),
             Field("country"),
@@ -95,7 +100,7 @@ TARGETS: Mapping[str, Target] = {
         "suppressions",
         ("email_key", "topic"),
         (
-            Field("email", "email", required=True),
+            Field("email", "address", required=True),
             Field("topic", default=""),
             # Weakest first: an import must not turn a dead address into a mere unsubscribe.
             Field("reason", default="manual", one_of=("unsubscribed", "manual", "complained", "bounced")),

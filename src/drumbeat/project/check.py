@@ -71,7 +71,8 @@ def _check_imports(project: Project) -> list[Issue]:
             issues.append(Issue(place, "DB019", f"there is no mapping '{path}'.", nearest(str(path), known)))
             continue
         try:
-            parse_mapping(read_document(project.root / path, shown_as=path), project.config.time_zone)
+            mapping = read_document(project.root / path, shown_as=path)
+            parse_mapping(mapping, project.config.time_zone, project.config.country)
         except ProjectError as error:
             issues += error.issues
     return issues

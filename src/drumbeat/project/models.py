@@ -15,10 +15,12 @@ from pydantic import (
 )
 
 from drumbeat.clock import zone
+from drumbeat.delivery.mailbox_settings import BounceMailbox
 from drumbeat.errors import UsageError
 from drumbeat.project.delivery import Delivery
 from drumbeat.project.identity import Dkim, Mailbox, SenderId
 from drumbeat.project.limits import ChannelCap, WarmUp
+from drumbeat.project.privacy import Privacy, Retention
 from drumbeat.settings import Duration, Model, Name
 
 Channel = Literal["mail", "sms", "telegram", "webhook", "task"]
@@ -133,6 +135,11 @@ class ProjectConfig(Model):
     project: Name
     time_zone: TimeZone = "UTC"
     language: str = "en"
+    country: str | None = Field(
+        None,
+        pattern=r"^[A-Z]{2}$",
+        description="Of phone numbers without a country's code, for customers whose country is not known",
+    )
     currency: str = "EUR"
     notice: str | None = Field(None, description="Stands under every report, such as what the data is")
     database: str | None = Field(None, description="Database URL; DRUMBEAT_DATABASE_URL wins")
@@ -141,7 +148,10 @@ class ProjectConfig(Model):
     topics: dict[Name, Topic] = Field(min_length=1, description="What readers consent to, topic by topic")
     delivery: Delivery = Delivery()
     tracking: Tracking = Tracking()
+    bounces: BounceMailbox | None = Field(None, description="The mailbox that bounces come back to")
     responses: ResponseRules = ResponseRules()
+    privacy: Privacy = Privacy()
+    retention: Retention = Retention()
     imports: tuple[ImportSource, ...] = ()
 
     @property

@@ -91,9 +91,9 @@ def _known_without_trigger(templates: Templates, files: Iterable[_File]) -> set[
 
 def missing_parts(templates: Templates, name: str) -> list[Issue]:
     """Return a fault for each file that a message needs and lacks."""
-    if name not in templates.names():
+    if name not in templates.folders():
         place = Place(Path(templates.folder.name) / name)
-        return [Issue(place, "DB050", f"there is no template '{name}'.", nearest(name, templates.names()))]
+        return [Issue(place, "DB050", f"there is no template '{name}'.", nearest(name, templates.folders()))]
     files = [templates.path(name, part) for part in templates.parts] + [
         templates.folder / name / "sample.yaml"
     ]

@@ -82,6 +82,9 @@ class NoteTemplates(Templates):
         self.needs = _NEEDS[channel]
         self.environment.filters["tojson"] = to_json
 
+    def _is_ours(self, folder: Path) -> bool:
+        return all(self.path(folder.name, part).is_file() for part in self.parts)
+
     def path(self, name: str, part: str, language: str | None = None) -> Path:
         """Return where a part of the message is, or would be."""
         if self.channel == TELEGRAM and self.in_html(name):

@@ -26,6 +26,9 @@ from drumbeat.rendering.sample import EVERY_MAIL, read_sample
 PARTS = {"subject": "subject{}.txt.j2", "html": "body{}.html.j2", "text": "body{}.txt.j2"}
 """The files of a mail; `{}` is empty or `.de`."""
 
+OTHERS = ("text.txt.j2", "text.html.j2", "title.txt.j2", "payload.json.j2")
+"""Files of other channels' messages (notes.py): a folder with one of these and no file of a mail holds no mail."""
+
 LONGEST_TAG = 35
 """Characters of a language tag (RFC 5646 section 4.4.1); a longer one has no variant."""
 
@@ -71,11 +74,19 @@ class Templates:
 
     def names(self) -> list[str]:
         """Return the names of all mails, sorted; folders that start with `_` or `.` are no mails."""
+        return [name for name in self.folders() if self._is_ours(self.folder / name)]
+
+    def folders(self) -> list[str]:
+        """Return the names of all messages, those of other channels too, sorted."""
         if not self.folder.is_dir():
             return []
         return sorted(
             f.name for f in self.folder.iterdir() if f.is_dir() and not f.name.startswith(("_", "."))
         )
+
+    def _is_ours(self, folder: Path) -> bool:
+        mail = any((folder / pattern.format("")).is_file() for pattern in PARTS.values())
+        return mail or not any((folder / file).is_file() for file in OTHERS)
 
     def languages(self, name: str) -> list[str]:
         """Return the languages, beside the default one, that any file of the mail is written in, sorted."""
@@ -124,8 +135,8 @@ class Templates:
         return template
 
     def _compiled(self, name: str, variant: str | None) -> dict[str, JinjaTemplate]:
-        if name not in self.names():
-            raise RenderError(f"unknown template '{name}'. {nearest(name, self.names())}")
+        if name not in self.folders():
+            raise RenderError(f"unknown template '{name}'. {nearest(name, self.folders())}")
         parts: dict[str, JinjaTemplate] = {}
         for part in self.parts:
             file = self.path(name, part, variant)

@@ -16,7 +16,8 @@ class Figures:
 
     candidates = planned + skipped + deferred + expired, and
     planned = waiting + sent + uncertain + refused + failed.
-    What readers did is counted once per message, however often they did it.
+    What readers did is counted once per message, however often they did it. What a reader did comes first;
+    what only machines did to a message is a figure of its own and in no other.
     """
 
     candidates: int = 0  # rows of the ledger: occasions that were decided on
@@ -30,7 +31,9 @@ class Figures:
     refused: int = 0
     failed: int = 0
     delivered: int = 0  # only where the provider tells
-    bounced: int = 0
+    bounced: int = 0  # came back after it was sent: bounced_hard + bounced_soft
+    bounced_hard: int = 0  # its address is dead
+    bounced_soft: int = 0  # for another reason, or none that was told
     complained: int = 0
     unsubscribed: int = 0
     opened: int = 0  # by a reader, as far as can be told
@@ -56,23 +59,42 @@ class Figures:
         ended = Counter(expired=self.expired, refused=self.refused, failed=self.failed)
         return self.skipped_by_reason + ended
 
+    @property
+    def rates(self) -> dict[str, float | None]:
+        """Return what came back as parts of `sent`, four decimals; None where nothing was sent."""
+        return {name: round(getattr(self, name) / self.sent, 4) if self.sent else None for name in RATES}
+
     def as_json(self) -> dict[str, Any]:
-        """Return the figures by name; the revenue as text, reasons by number."""
+        """Return the figures by name; the revenue as text, reasons by number, what came back also as `rates`."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         values["revenue"] = f"{self.revenue:.2f}"
         values["skipped_by_reason"] = dict(
             sorted(self.skipped_by_reason.items(), key=lambda e: (-e[1], e[0]))
         )
+        values["rates"] = self.rates
         return values
+
+
+RATES = (
+    *("opened", "clicked", "unsubscribed", "complained", "delivered", "bounced", "bounced_hard"),
+    *("bounced_soft", "opened_by_machine", "clicked_by_machine"),
+)
+"""Figures that are also given as parts of what was sent; readers first, machines last."""
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignFigures:
-    """One campaign. `in_project`: its file is still there."""
+    """One campaign. `in_project`: its file is still there. `channel`: of its messages."""
 
     campaign: str
     in_project: bool
     figures: Figures
+    channel: str = "mail"
+
+    @property
+    def label(self) -> str:
+        """Return its name, with the channel where that is not mail."""
+        return self.campaign if self.channel == "mail" else f"{self.campaign} ({self.channel})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +144,12 @@ class Report:
             "currency": self.currency,
             "notice": self.notice,
             "campaigns": [
-                {"campaign": c.campaign, "in_project": c.in_project, **c.figures.as_json()}
+                {
+                    "campaign": c.campaign,
+                    "in_project": c.in_project,
+                    "channel": c.channel,
+                    **c.figures.as_json(),
+                }
                 for c in self.campaigns
             ],
             "totals": self.totals.as_json(),

@@ -19,6 +19,7 @@ from drumbeat.project.load import Project
 from drumbeat.reporting.figures import CampaignFigures, CapUse, Figures, Report, total
 from drumbeat.responses.attribute import attributed_orders
 from drumbeat.responses.kinds import Actor, Kind
+from drumbeat.responses.record import SMTP
 from drumbeat.store.dialect.time import quarter_hours
 from drumbeat.store.engine import reading
 from drumbeat.store.tables import customers, messages, orders, responses
@@ -26,6 +27,7 @@ from drumbeat.store.tables import customers, messages, orders, responses
 REACTIONS: Mapping[str, tuple[Kind, bool]] = {
     "delivered": (Kind.DELIVERED, False),
     "bounced": (Kind.BOUNCED, False),
+    "bounced_hard": (Kind.BOUNCED, False),
     "complained": (Kind.COMPLAINED, False),
     "unsubscribed": (Kind.UNSUBSCRIBED, False),
     "opened": (Kind.OPENED, False),
@@ -75,14 +77,19 @@ def make_report(
     }
     chosen = _chosen(as_of, campaign, since, until)
     with reading(engine) as connection:
-        found = _by_campaign(
-            connection.execute(funnel(goals, project.config.currency, chosen, as_of, since)).all()
-        )
+        rows = connection.execute(funnel(goals, project.config.currency, chosen, as_of, since)).all()
+        found = _by_campaign(rows)
         _check_known(connection, project, campaign, found)
         cap = _cap_use(connection, project, as_of)
         days = _days(connection, and_(chosen, messages.c.sent_at <= as_of), project.config.time_zone)
     names = [campaign] if campaign else [*project.campaigns, *sorted(set(found) - set(project.campaigns))]
-    campaigns = tuple(CampaignFigures(n, n in project.campaigns, found.get(n, Figures())) for n in names)
+    channels = {row.campaign: row.channel for row in rows} | {
+        name: loaded.settings.message.channel for name, loaded in project.campaigns.items()
+    }
+    campaigns = tuple(
+        CampaignFigures(n, n in project.campaigns, found.get(n, Figures()), channels.get(n, "mail"))
+        for n in names
+    )
     return Report(
         project=project.config.project,
         as_of=as_of,
@@ -107,7 +114,7 @@ def funnel(
 ) -> Select[Any]:
     """Return the SELECT of all figures by campaign, state and reason.
 
-    Columns: campaign, state, reason, messages, one a name in REACTIONS, ordered, revenue,
+    Columns: campaign, state, reason, channel, messages, one a name in REACTIONS, ordered, revenue,
     ordered_in_other_currency. `chosen`: a condition on messages. `since` bounds the search for the last
     touch from below: mails of the period were sent after it.
     """
@@ -121,6 +128,7 @@ def funnel(
             messages.c.campaign,
             messages.c.state,
             messages.c.reason,
+            func.max(messages.c.channel).label("channel"),
             func.count().label("messages"),
             *(summed(reactions.c[name], name) for name in REACTIONS),
             *(summed(bought.c[name], name) for name in ("ordered", "revenue", "ordered_in_other_currency")),
@@ -136,19 +144,24 @@ def funnel(
 def _reactions(chosen: ColumnElement[bool], as_of: datetime) -> Subquery:
     """Aggregate responses to one row a message first: a join without it would multiply orders by clicks."""
 
-    def seen(kind: Kind, *, by_machine: bool) -> ColumnElement[int]:
-        machine = responses.c["class"] == Actor.MACHINE
-        # Only opens and clicks are in doubt; an unsubscribe or a bounce counts whoever told us.
-        who = machine if by_machine else ~machine if kind in (Kind.OPENED, Kind.CLICKED) else None
-        met = responses.c.kind == kind if who is None else and_(responses.c.kind == kind, who)
-        return func.max(case((met, 1), else_=0))
+    machine = responses.c["class"] == Actor.MACHINE
 
-    columns = []
-    for name, (kind, alone) in REACTIONS.items():
-        figure = seen(kind, by_machine=alone)
+    def seen(kind: Kind, *also: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.max(case((and_(responses.c.kind == kind, *also), 1), else_=0))
+
+    def figure(name: str, kind: Kind, alone: bool) -> ColumnElement[int]:
         if alone:
-            figure = case((seen(kind, by_machine=False) == 1, 0), else_=figure)
-        columns.append(figure.label(name))
+            return case((seen(kind, ~machine) == 1, 0), else_=seen(kind, machine))
+        if kind in (Kind.OPENED, Kind.CLICKED):
+            return seen(kind, ~machine)
+        if kind is Kind.BOUNCED:
+            # What the mail server refused at hand-over was never sent: it is among the refused.
+            told = func.coalesce(responses.c.source, "") != SMTP
+            return seen(kind, told, *([responses.c.bounce == "hard"] if name == "bounced_hard" else []))
+        # An unsubscribe or a complaint counts whoever told us.
+        return seen(kind)
+
+    columns = [figure(name, kind, alone).label(name) for name, (kind, alone) in REACTIONS.items()]
     return (
         select(responses.c.message_id, *columns)
         .join(messages, messages.c.id == responses.c.message_id)
@@ -209,6 +222,7 @@ def _by_campaign(rows: list[Row[Any]] | Any) -> dict[str, Figures]:
             values[name] += row.messages
         for name in (*REACTIONS, "ordered", "ordered_in_other_currency"):
             values[name] = int(getattr(row, name) or 0)
+        values["bounced_soft"] = values["bounced"] - values["bounced_hard"]
         reasons = (
             Counter({row.reason or "unknown": row.messages}) if row.state == State.SKIPPED else Counter()
         )

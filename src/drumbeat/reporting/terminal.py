@@ -29,10 +29,22 @@ COLUMNS: tuple[tuple[str, Callable[[Figures], int]], ...] = (
     ("uncertain", lambda f: f.uncertain),
     ("opened", lambda f: f.opened),
     ("clicked", lambda f: f.clicked),
-    ("unsubscribed", lambda f: f.unsubscribed),
     ("ordered", lambda f: f.ordered),
 )
 """What the table shows; a column that is 0 everywhere and not in ALWAYS is left out."""
+
+CAME_BACK: tuple[tuple[str, str], ...] = (
+    ("opened", "opened"),
+    ("clicked", "clicked"),
+    ("unsubscribed", "unsubscribed"),
+    ("complained", "complained"),
+    ("delivered", "delivered"),
+    ("bounced_hard", "bounced hard"),
+    ("bounced_soft", "bounced soft"),
+    ("opened_by_machine", "opened by machines"),
+    ("clicked_by_machine", "clicked by machines"),
+)
+"""What came back, with the words for it: readers first, then mail servers, machines last."""
 
 ALWAYS = {"candidates", "planned", "skipped", "sent", "opened", "clicked", "ordered"}
 
@@ -43,17 +55,11 @@ def render_terminal(report: Report) -> list[RenderableType]:
         Text(f"{report.project}: {period_of(report)}", style="bold"),
         _figures(report),
     ]
+    if any(getattr(report.totals, name) for name, _ in CAME_BACK):
+        parts.append(_came_back(report))
     if report.totals.kept_away:
         parts.append(_reasons(report))
     parts.append(Text(cap_line(report)))
-    machines = report.totals.opened_by_machine + report.totals.clicked_by_machine
-    if machines:
-        parts.append(
-            Text(
-                f"Left out as machines: {report.totals.opened_by_machine:,} opens, "
-                f"{report.totals.clicked_by_machine:,} clicks."
-            )
-        )
     if report.totals.ordered_in_other_currency:
         parts.append(
             Text(
@@ -74,10 +80,45 @@ def _figures(report: Report) -> Table:
         table.add_column(name, justify="right", footer=f"{value(report.totals):,}")
     table.add_column("revenue", justify="right", footer=money(report.totals.revenue, report.currency))
     for campaign in report.campaigns:
-        label = Text(campaign.campaign, style="" if campaign.in_project else "dim")
+        label = Text(campaign.label, style="" if campaign.in_project else "dim")
         cells = [f"{value(campaign.figures):,}" for _, value in shown]
         table.add_row(label, *cells, money(campaign.figures.revenue, report.currency))
     return table
+
+
+def _came_back(report: Report) -> Table:
+    shown = [entry for entry in CAME_BACK if getattr(report.totals, entry[0])]
+    table = Table(
+        title="What came back: mails, and per cent of those sent",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_footer=len(report.campaigns) > 1,
+    )
+    table.add_column("campaign", footer="all", no_wrap=True)
+    for name, said in shown:
+        machine = "dim" if name.endswith("_by_machine") else ""
+        table.add_column(said, justify="right", footer=_part(report.totals, name), style=machine)
+    for campaign in report.campaigns:
+        if any(getattr(campaign.figures, name) for name, _ in shown):
+            table.add_row(campaign.label, *(_part(campaign.figures, name) for name, _ in shown))
+    return table
+
+
+def _part(figures: Figures, name: str) -> str:
+    value: int = getattr(figures, name)
+    return f"{value:,} ({share(value, figures.sent)})" if value else "0"
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part as per cent; a dash where there is no whole. Small parts keep their digits: 0.1% is much."""
+    if not whole:
+        return "–"
+    percent = 100 * part / whole
+    if percent in (0, 100) or percent >= 10:
+        return f"{percent:.0f}%"
+    return f"{percent:.1f}%" if percent >= 1 else f"{percent:.2g}%"
 
 
 def _reasons(report: Report) -> Table:
