@@ -13,11 +13,13 @@ from sqlalchemy import Engine, select, update
 
 from drumbeat.clock import FixedClock
 from drumbeat.delivery import Answer, Begin, Done, Mail, Outcome, Scope
+from drumbeat.errors import UsageError
 from drumbeat.outbox.deliver import Delivered, deliver
+from drumbeat.outbox.held import clear, held
 from drumbeat.outbox.limits import free_slots, take_slots
 from drumbeat.project.load import Project, load_project
 from drumbeat.store.engine import reading, writing
-from drumbeat.store.tables import customers, throttles
+from drumbeat.store.tables import audit, customers, throttles
 from drumbeat.testing import RecordingBackend
 
 SECOND, MINUTE, HOUR, DAY = (
@@ -365,3 +367,28 @@ def test_all_workers_together_hold_no_more_connections_than_a_server_allows(
     assert run(store, project, clock, backend).sent == 10
     assert backend.allowed == {"slow:25": 1, "quick:25": 1}
     assert take_slots(store, "server:slow:25", **{**held, "worker": "third"}) == 1, "given back at the end"
+
+
+def test_what_is_held_back_is_shown_and_a_block_can_be_lifted_by_hand(
+    store: Engine, limited: Callable[..., Project], clock: FixedClock, now: datetime
+) -> None:
+    project = limited(warm_up={"start": 10})
+    fill(store, 3, now)
+    backend = Answering(clock, lambda mail: BUSY)
+    run(store, project, clock, backend)
+    domain, warm = held(store, project, at=now)
+    assert (domain.key, domain.until, domain.failures, domain.why) == (
+        "domain:example.com",
+        now + MINUTE,
+        1,
+        BUSY.text,
+    )
+    assert (warm.key, warm.day, warm.allowance, warm.used) == ("warm_up:shop", 1, 10, 3)
+    with pytest.raises(UsageError, match=r"'domain:example\.org' is not blocked\. Did you mean"):
+        clear(store, "domain:example.org", at=now)
+    clear(store, "domain:example.com", at=now)
+    assert [one.key for one in held(store, project, at=now)] == ["warm_up:shop"]
+    with reading(store) as connection:
+        assert connection.execute(select(audit.c.action, audit.c.subject)).all() == [
+            ("limits clear", "domain:example.com")
+        ]

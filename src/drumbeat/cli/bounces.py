@@ -62,7 +62,7 @@ def _fetch(project_dir: Path | None, as_json: bool) -> None:
     from drumbeat.responses.bounces.collect import collect
 
     project = open_project(project_dir)
-    mailbox = getattr(project.config, "bounces", None)
+    mailbox = project.config.bounces
     if mailbox is None:
         raise UsageError(
             "project.yaml names no mailbox; expected bounces: with one of maildir, imap and pop, "
