@@ -87,7 +87,10 @@ def test_the_host_is_looked_up_by_the_resolver_in_use(check: Check) -> None:
     [
         ("http://127.0.0.1:8025", Level.FAIL, "leads to this machine or network, where no reader is"),
         ("https://gone.example.com", Level.FAIL, "gone.example.com has no address: every link is dead"),
-        ("https://click.example.com:99999", Level.FAIL, "has a port that is none"),
+        ("https://click.example.com:99999", Level.FAIL, "is no web address: Port out of range"),
+        ("https://click.example.com:x", Level.FAIL, "is no web address: Port could not be cast"),
+        ("https://[::1", Level.FAIL, "is no web address: Invalid IPv6 URL"),
+        ("https://klick.bücher.example", Level.FAIL, "has letters beyond ASCII"),
         ("https://click.tracker.example", Level.WARN, "is in another domain than the senders' (example.com)"),
         ("https://click.example.com:1", Level.WARN, "nothing answers there now: Connection refused"),
     ],

@@ -22,12 +22,19 @@ def links(setup: Setup) -> Iterator[Finding]:
     into a foreign one cost trust; that `drumbeat serve` answers there, with a certificate that is trusted.
     """
     url = setup.project.config.tracking.base_url
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
     try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
         port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        yield SAYS.fail(url, "has a port that is none", "Correct tracking.base_url.")
+    except ValueError as error:
+        yield SAYS.fail(url, f"is no web address: {error}", "Correct tracking.base_url.")
+        return
+    if not url.isascii():
+        yield SAYS.fail(
+            url,
+            "has letters beyond ASCII, which no mail's header can have",
+            "Write its name as the DNS has it (xn--...).",
+        )
         return
     if parts.scheme != "https":
         yield SAYS.fail(
