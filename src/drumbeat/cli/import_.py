@@ -44,14 +44,21 @@ def command(
     from drumbeat.clock import SystemClock
     from drumbeat.ingest.load import import_file
     from drumbeat.ingest.mapping import read_mapping
+    from drumbeat.privacy.keys import erased_of
 
     project = open_project(project_dir)
-    mapping = read_mapping(mapping_file, project.config.time_zone)
+    mapping = read_mapping(mapping_file, project.config.time_zone, project.config.country)
     engine = open_engine(project)
     try:
         with progress(f"importing {file.name}") as advance:
             result = import_file(
-                engine, file, mapping, loaded_at=SystemClock().now(), progress=advance, rejects=rejects
+                engine,
+                file,
+                mapping,
+                loaded_at=SystemClock().now(),
+                progress=advance,
+                rejects=rejects,
+                erased=erased_of(project),
             )
     finally:
         engine.dispose()

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import DropTable
 
 from drumbeat.ingest import merge, orders, people, proof, stats
+from drumbeat.ingest.erased import suppress_erased
 from drumbeat.ingest.mapping import Mapping
 from drumbeat.ingest.merge import Merged
 from drumbeat.ingest.readers import Input, Row, open_input
@@ -24,6 +25,7 @@ from drumbeat.ingest.rows import RowMaker, Skipped, source_columns
 from drumbeat.store.dialect import bulk
 from drumbeat.store.dialect.locks import lock
 from drumbeat.store.engine import session
+from drumbeat.store.erased import Erased
 from drumbeat.store.tables import metadata
 from drumbeat.store.tables import orders as order_rows
 
@@ -76,18 +78,20 @@ def import_file(
     loaded_at: datetime,
     progress: Progress | None = None,
     rejects: Path | None = None,
+    erased: Erased | None = None,
 ) -> ImportResult:
     """Import a file. One transaction: whatever stops it, the store is as before or has all of it.
 
     `loaded_at`: stamped on rows that are new or changed. `progress`: called with the rows read so far.
-    `rejects`: where rejected rows are written; default beside the input. Importing the same file again
+    `rejects`: where rejected rows are written; default beside the input. `erased`: knows the addresses of erased
+    people, which are suppressed; needed where there are such. Importing the same file again
     changes nothing. Memory does not grow with the file. Raises InputError where the file cannot be read
     or the rejected rows cannot be written, StoreError where the database cannot be used.
     """
     kept = Rejects(rejects or rejects_beside(file), ours=rejects is None)
     try:
         with session(engine) as connection:
-            job = _Import(connection, file, mapping, loaded_at, kept, progress or _silent)
+            job = _Import(connection, file, mapping, loaded_at, kept, progress or _silent, erased)
             try:
                 return job.run()
             finally:
@@ -111,6 +115,7 @@ class _Import:
         loaded_at: datetime,
         rejects: Rejects,
         progress: Progress,
+        erased: Erased | None = None,
     ) -> None:
         self._connection = connection
         self._file = file
@@ -118,6 +123,7 @@ class _Import:
         self._loaded_at = loaded_at
         self._rejects = rejects
         self._progress = progress
+        self._erased = erased
         self._columns = source_columns(mapping)
         # Positions matter only for reading; the names of the staged fields do not depend on them.
         shape = RowMaker(mapping, dict.fromkeys(self._columns, 0))
@@ -220,6 +226,7 @@ class _Import:
             self._refresh(select(self._staged.c.external_id))
         if target.table == "customers":
             people.assign(connection)
+            suppress_erased(connection, self._erased, self._loaded_at)
         if target.table == "consents":
             proof.keep_proof(connection, self._staged, self._file.name, self._loaded_at)
         return self._result(merged, {target.table: merged}, repeated)

@@ -11,6 +11,7 @@ from sqlalchemy.types import NullType, TypeEngine
 from drumbeat.ledger.reach import unreachable
 from drumbeat.project.load import LoadedCampaign, Project
 from drumbeat.segments.compile import compile_segment
+from drumbeat.store.erased import is_erased
 from drumbeat.store.tables import customers
 from drumbeat.store.types import UtcDateTime
 from drumbeat.triggers import Moment
@@ -34,7 +35,8 @@ def candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> Se
     """Return the SELECT of the campaign's candidates: the trigger's occasions of customers in the segment.
 
     Columns: customer_id, person_id, time_zone, occasion, subject_id, due_at, expires_at, refusal (why the
-    customer may not be mailed, or NULL). Occasions that have expired at `moment.as_of` are not in it.
+    customer may not be mailed, or NULL). Occasions that have expired at `moment.as_of` are not in it, nor are
+    customers whose data was erased: only numbers are left of them.
     """
     occasion = campaign.trigger.select(moment).subquery("occasion")
     expires_at = _typed(occasion.c.expires_at, UtcDateTime())
@@ -57,6 +59,7 @@ def candidates(project: Project, campaign: LoadedCampaign, moment: Moment) -> Se
         )
         .join(customers, customers.c.id == occasion.c.customer_id)
         .where(
+            ~is_erased(),
             compile_segment(project.segments, campaign.settings.segment, moment.as_of),
             or_(expires_at.is_(None), expires_at > moment.as_of),
         )

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Text, case, exists, literal, null, or_, se
 
 from drumbeat.ledger.states import Reason
 from drumbeat.store.dialect.words import domain_of
-from drumbeat.store.tables import consents, customers, preferences, suppressions
+from drumbeat.store.tables import consents, customers, opt_ins, preferences, suppressions
 
 DEAD_ADDRESS = ("bounced", "complained", "erased")
 """Suppressions that stop service messages too: the address is dead, its owner calls us spam, or was erased."""
@@ -32,6 +32,17 @@ def address_key(channel: str) -> ColumnElement[Any]:
     return keys.get(channel, literal("", Text))
 
 
+def _asked_for_mail(at: datetime | ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return an expression over `customers`: whether a request for mail waits to be confirmed (double opt-in)."""
+    return exists(
+        select(literal(1)).where(
+            opt_ins.c.customer_id == customers.c.id,
+            opt_ins.c.confirmed_at.is_(None),
+            opt_ins.c.expires_at > at,
+        )
+    )
+
+
 def unreachable(
     *,
     marketing: bool,
@@ -43,7 +54,8 @@ def unreachable(
 
     Marketing needs a granted consent to its topic, no suppression of the address (or its whole domain) for the
     topic or for all topics, and no pause that the reader chose. Service messages are stopped only by
-    suppressions that say the address is dead.
+    suppressions that say the address is dead. One that stands because its owner was erased lets them through while
+    a request of the owner's own waits to be confirmed, or the mail that asks for that could not go out.
     """
     key = address_key(channel)
     # A domain's suppression stands under `@example.com`: both are looked up in the one index.
@@ -55,7 +67,8 @@ def unreachable(
             named,
             or_(suppressions.c.topic == "", suppressions.c.topic == topic)
             if marketing
-            else suppressions.c.reason.in_(DEAD_ADDRESS),
+            else suppressions.c.reason.in_(DEAD_ADDRESS)
+            & or_(suppressions.c.reason != "erased", ~_asked_for_mail(at)),
         )
     )
     refused: list[tuple[ColumnElement[bool], Any]] = [

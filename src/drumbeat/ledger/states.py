@@ -68,6 +68,7 @@ class Reason(StrEnum):
     DUPLICATE_PERSON = "duplicate_person"
     NO_LONGER_ELIGIBLE = "no_longer_eligible"
     CAMPAIGN_GONE = "campaign_gone"
+    ERASED = "erased"
     TOO_LATE = "too_late"
     NOT_RENDERED = "not_rendered"
     RETRIES_USED_UP = "retries_used_up"

@@ -33,6 +33,7 @@ REFUSALS = {
     "too_late": "its time was over before it could go out",
     "no_longer_eligible": "by the time it was due the customer no longer met trigger and segment",
     "campaign_gone": "the campaign was removed or disabled before it was due",
+    "erased": "the customer's data was erased",
     "not_rendered": "the mail could not be rendered",
     "retries_used_up": "the mail server put it off too often",
 }

@@ -1,0 +1,158 @@
+"""Whether a text tells who somebody is: their addresses in every spelling that calls and mails use, names, ids.
+
+Two questions, judged differently. Whose is this row that nobody asked for (`Names.named`): an address must stand
+there as a whole, or a signed token of one of their messages, so that `susan@x.example` is not taken for
+`an@x.example`. May this text stay in a row that is theirs (`Names.harmless`): any sign of an address or a name in it
+is one too many.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import idna
+
+_CODE = re.compile(r"\s*(\d{3}(?:[ -]\d\.\d{1,3}\.\d{1,3})?)(?!\d)")
+"""A reply code with an enhanced status (RFC 5321, RFC 3463), at the beginning of what a server said."""
+
+_AT = r"(?:@|=|%40|&#64;|\(at\))"
+"""What stands for the @ where an address is part of another one (VERP, SRS) or of a form."""
+
+_ANY_ADDRESS = re.compile(r"@|%40|&#64;|\(at\)")
+
+_ANY_ADDRESS = re.compile(r"@|%40|&#64;|\(at\)")
+
+_NOT_BEFORE, _NOT_AFTER = r"(?<![\w.+-])", r"(?![\w-])(?!\.\w)"
+
+_RUNS = re.compile(r"[a-z0-9]{10,}")
+TOKEN = re.compile(r"(?=([a-z2-7]{26}))")
+
+
+class Names:
+    """What points to a person.
+
+    `ids`: by which the company knows them; `full_names`: first and last name; `words`: what else a text of theirs
+    must not hold; `tokens`, `remote_ids`: by which mails and providers name their messages.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[str],
+        *,
+        ids: Iterable[str] = (),
+        full_names: Iterable[tuple[str, str]] = (),
+        words: Iterable[str] = (),
+        tokens: Iterable[str] = (),
+        remote_ids: Iterable[str] = (),
+    ) -> None:
+        self.addresses = frozenset(addresses)
+        self.ids = frozenset(ids)
+        self._full_names = [(first.casefold(), last.casefold()) for first, last in full_names]
+        self._tokens = frozenset(tokens)
+        self._remote = {_longest_run(one.lower()): one.lower() for one in remote_ids if len(one) >= 10}
+        self._remote.pop("", None)
+        spelled = sorted({form for key in self.addresses for form in spellings(key)}, key=len, reverse=True)
+        self._address = _any_of(spelled, _NOT_BEFORE, _NOT_AFTER)
+        self._word = _words([*words, *self.ids, *(name for pair in self._full_names for name in pair)])
+        self._id = _words(self.ids)
+        self._digits = [
+            re.sub(r"\D", "", key)
+            for key in self.addresses
+            if key.startswith(("tel:", "tg:")) and len(key) > 9
+        ]
+
+    def same_as(self, other: Names) -> bool:
+        """Say whether `named` says the same of every text."""
+        mine = (self.addresses, self._tokens, self._remote)
+        return mine == (other.addresses, other._tokens, other._remote)
+
+    def named(self, text: str) -> bool:
+        """Say whether a text, case-folded, names one of their addresses or messages."""
+        if self._address is not None and self._address.search(text):
+            return True
+        runs = set(_RUNS.findall(text)) if self._tokens or self._remote else set()
+        if any(one in text for run in runs if (one := self._remote.get(run)) is not None):
+            return True
+        return any(token in self._tokens for run in runs if len(run) >= 26 for token in TOKEN.findall(run))
+
+    def names_row(self, cells: Iterable[str]) -> bool:
+        """Say whether a row of a table in a file is about them: an address, an id, or first and last name are in it."""
+        folded = [cell.strip().casefold() for cell in cells]
+        if any(self.named(cell) or (self._id is not None and self._id.search(cell)) for cell in folded):
+            return True
+        return any(first in folded and last in folded for first, last in self._full_names)
+
+    def harmless(self, text: str) -> bool:
+        """Say whether a short text of a row of theirs holds no sign of anybody."""
+        folded = text.casefold()
+        if _ANY_ADDRESS.search(folded) or self.named(folded):
+            return False
+        if self._word is not None and self._word.search(folded):
+            return False
+        digits = re.sub(r"[\s().\-/]", "", folded)
+        return not any(number in digits for number in self._digits)
+
+    def scrubbed(self, text: str | None) -> str | None:
+        """Return a text where it is harmless, else the code it begins with, else None."""
+        if text is None or self.harmless(text):
+            return text
+        code = _CODE.match(text)
+        return code.group(1) if code is not None and self.harmless(code.group(1)) else None
+
+    def cleaned(self, value: Any, stub: str) -> Any:
+        """Return a JSON value in which every text that is not harmless is replaced by `stub`."""
+        if isinstance(value, str):
+            return value if self.harmless(value) else stub
+        if isinstance(value, Mapping):
+            return {self.cleaned(key, stub): self.cleaned(one, stub) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.cleaned(one, stub) for one in value]
+        return value
+
+    def mentioned_in(self, value: Any) -> bool:
+        """Say whether a JSON value has a text that names one of their addresses, or is one of their ids."""
+        return any(text in self.ids or self.named(text.casefold()) for text in texts_of(value))
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Give every text in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield str(key)
+            yield from texts_of(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from texts_of(one)
+
+
+def spellings(key: str) -> list[str]:
+    """Return patterns of the ways in which an address, as suppressions name it, may be written in small letters."""
+    if key.startswith("tel:"):
+        digits = key.removeprefix("tel:").lstrip("+")
+        return [rf"(?:\+|%2b|00)?{re.escape(digits)}"]
+    if key.startswith("tg:"):
+        # A chat's number alone is no sign: any number may be the same one.
+        return [rf"tg:{re.escape(key[3:])}", rf'"chat_?id"\s*:\s*"?{re.escape(key[3:])}']
+    local, _, domain = key.rpartition("@")
+    domains = {domain}
+    with suppress(idna.IDNAError, UnicodeError):
+        domains.add(idna.decode(domain).casefold())
+    return [f"{re.escape(local.casefold())}{_AT}{re.escape(one)}" for one in sorted(domains)]
+
+
+def _any_of(patterns: Collection[str], before: str, after: str) -> re.Pattern[str] | None:
+    return re.compile(f"{before}(?:{'|'.join(patterns)}){after}") if patterns else None
+
+
+def _words(words: Iterable[str]) -> re.Pattern[str] | None:
+    folded = sorted({word.strip().casefold() for word in words} - {""}, key=len, reverse=True)
+    return _any_of([re.escape(word) for word in folded], r"(?<!\w)", r"(?!\w)")
+
+
+def _longest_run(text: str) -> str:
+    return max(_RUNS.findall(text), key=len, default="")
