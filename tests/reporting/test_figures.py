@@ -114,6 +114,8 @@ def test_the_figures_are_those_counted_by_hand(story):
         "failed": 0,
         "delivered": 0,
         "bounced": 0,
+        "bounced_hard": 0,
+        "bounced_soft": 0,
         "complained": 0,
         "unsubscribed": 1,
         "opened": 1,
@@ -124,6 +126,18 @@ def test_the_figures_are_those_counted_by_hand(story):
         "revenue": "20.00",
         "ordered_in_other_currency": 1,
         "skipped_by_reason": {"capped": 1, "no_consent": 1},
+        "rates": {
+            "opened": 0.5,
+            "clicked": 0.5,
+            "unsubscribed": 0.5,
+            "complained": 0.0,
+            "delivered": 0.0,
+            "bounced": 0.0,
+            "bounced_hard": 0.0,
+            "bounced_soft": 0.0,
+            "opened_by_machine": 0.5,
+            "clicked_by_machine": 0.5,
+        },
     }
     news = found["news"].figures
     assert (news.candidates, news.planned, news.sent, news.refused, news.failed, news.expired) == (
@@ -141,12 +155,43 @@ def test_the_figures_are_those_counted_by_hand(story):
     assert found["old"].figures.waiting == 1
 
 
+def test_a_bounced_mail_is_counted_once_hard_where_one_said_so_and_not_when_it_was_refused(scene):
+    reader = scene.customer()
+    both, soft, untold = (scene.message(reader, "news", hours=1) for _ in range(3))
+    refused = scene.message(reader, "news", hours=1, state="refused")
+    told = [
+        (both, "soft", "webhook:ses"),
+        (both, "hard", "mail"),
+        (soft, "soft", "mail"),
+        (soft, "soft", "webhook:ses"),
+        (untold, None, "mail"),
+        (refused, "hard", "smtp"),
+    ]
+    with writing(scene.engine) as connection:
+        record(
+            connection,
+            [
+                Response(message, Kind.BOUNCED, scene.at(2), f"b{n}", bounce=bounce, source=source)
+                for n, (message, bounce, source) in enumerate(told)
+            ],
+        )
+    totals = report(scene).totals
+    assert (totals.sent, totals.refused) == (3, 1)
+    assert (totals.bounced, totals.bounced_hard, totals.bounced_soft) == (3, 1, 2)
+    assert totals.rates["bounced_hard"] == 0.3333
+
+
+def test_where_nothing_was_sent_there_are_no_rates(scene):
+    assert set(report(scene).totals.rates.values()) == {None}
+
+
 def test_the_sums_hold(story):
     whole = report(story)
     for f in [*(c.figures for c in whole.campaigns), whole.totals]:
         assert f.candidates == f.planned + f.skipped + f.deferred + f.expired
         assert f.planned == f.waiting + f.sent + f.uncertain + f.refused + f.failed
         assert f.skipped == f.skipped_by_reason.total()
+        assert f.bounced == f.bounced_hard + f.bounced_soft
     assert whole.totals.candidates == 12
     assert whole.totals.revenue == Decimal(20)
 
@@ -225,7 +270,8 @@ def test_an_empty_store_gives_zeros(scene):
 
 FIGURES = {
     *("candidates", "planned", "skipped", "deferred", "expired", "waiting", "sent", "uncertain", "refused"),
-    *("failed", "delivered", "bounced", "complained", "unsubscribed", "opened", "opened_by_machine"),
+    *("failed", "delivered", "bounced", "bounced_hard", "bounced_soft", "complained", "unsubscribed"),
+    *("opened", "opened_by_machine", "rates"),
     *(
         "clicked",
         "clicked_by_machine",

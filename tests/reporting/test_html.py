@@ -106,7 +106,7 @@ def test_the_page_is_whole_and_fetches_nothing():
 
 def test_every_picture_has_a_title_and_ids_are_unique():
     reader = read(render_html(make()))
-    assert reader.svgs == reader.titles == 6
+    assert reader.svgs == reader.titles == 8
     assert len(reader.ids) == len(set(reader.ids))
     assert set(reader.references) <= set(reader.ids)
 
@@ -123,6 +123,61 @@ def test_the_page_shows_the_figures():
         "Europe/London",
     ):
         assert shown in page, shown
+
+
+def came_back():
+    """A report with something of everything that comes back."""
+    figures = Figures(
+        candidates=2_000,
+        planned=1_900,
+        sent=1_800,
+        refused=40,
+        failed=60,
+        delivered=1_650,
+        bounced=130,
+        bounced_hard=110,
+        bounced_soft=20,
+        complained=2,
+        unsubscribed=9,
+        opened=700,
+        opened_by_machine=500,
+        clicked=180,
+        clicked_by_machine=90,
+    )
+    return make(figures=figures)
+
+
+def test_readers_come_first_and_machines_apart():
+    page, text = render_html(came_back()), printed(came_back())
+    for shown in (
+        "Only by machines: 500 (28%)",
+        "by readers 700, only by machines 500",
+        ">39%<",
+        "90 (5.0%)",
+    ):
+        assert shown in page, shown
+    assert page.index("by a reader") < page.index("only by machines</li>")
+    assert re.search(
+        r"opened +clicked +unsubscribed +complained +delivered +bounced hard +bounced soft +opened by machines",
+        text,
+    )
+    assert re.search(
+        r"abandoned_cart +700 \(39%\) +180 \(10%\) +9 \(0\.5%\) +2 \(0\.11%\) +1,650 \(92%\) +110 \(6\.1%\)",
+        text,
+    )
+
+
+def test_what_endangers_a_sender_is_red_with_the_reason_once():
+    page = render_html(came_back())
+    assert page.count('<td class="alarm"') == 2 * 2 + 2
+    assert page.count("keep the spam rate below 0.1%.</p>") == 1
+    assert "under review" in page
+    calm = render_html(make(figures=Figures(candidates=2_000, sent=2_000, complained=1, bounced_hard=90)))
+    assert 'class="alarm"' not in calm
+    few = render_html(
+        make(figures=Figures(candidates=9, sent=9, complained=1, bounced_hard=1)),
+    )
+    assert 'title="Gmail' not in few
 
 
 def test_an_empty_report_says_so():
@@ -156,7 +211,16 @@ def test_scales_end_at_a_round_number(value, top):
 
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
-    [(0, 0, "–"), (0, 5, "0%"), (1, 8, "12%"), (1, 300, "0.3%"), (5, 5, "100%"), (999, 1000, "100%")],
+    [
+        (0, 0, "–"),
+        (0, 5, "0%"),
+        (1, 8, "12%"),
+        (1, 300, "0.33%"),
+        (1, 20_000, "<0.01%"),
+        (12, 1_000, "1.2%"),
+        (5, 5, "100%"),
+        (999, 1000, "100%"),
+    ],
 )
 def test_shares_are_short(part, whole, text):
     assert share(part, whole) == text

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from drumbeat.reporting.figures import CampaignFigures, Figures, Report
-from drumbeat.reporting.terminal import cap_line, money, period_of, words
+from drumbeat.reporting.terminal import cap_line, money, period_of, share, words
 
 SERIES = 6
 """Colours that are told apart; what comes after them is drawn as one."""
@@ -30,6 +30,26 @@ class Step(NamedTuple):
     value: int
     width: float
     note: str
+
+
+class Reach(NamedTuple):
+    """What became of the sent mails in one way: by readers, and by machines alone; sizes in per cent of them."""
+
+    name: str
+    readers: int
+    machines: int
+    readers_size: float
+    machines_size: float
+    readers_share: str
+    machines_share: str
+
+
+class Cell(NamedTuple):
+    """A figure of the table of what came back. `alarm`: why it is worth a look, '' where it is not."""
+
+    value: int
+    share: str
+    alarm: str
 
 
 class Part(NamedTuple):
@@ -80,6 +100,11 @@ def render_html(report: Report) -> str:
         tiles=_tiles(report),
         funnels=[(c, _funnel(c.figures), _revenue(c, report)) for c in active],
         silent=[c.campaign for c in report.campaigns if not c.figures.candidates],
+        reached=[(c, _reach(c.figures)) for c in active if c.figures.sent],
+        came_back=CAME_BACK,
+        returned=[(c, _returned(c.figures)) for c in active if c.figures.sent],
+        returned_in_all=_returned(report.totals),
+        alarms=_alarms([*(c.figures for c in active), report.totals]),
         reasons=reasons,
         skipped=[(c, _stack(c.figures.kept_away, reasons)) for c in active if c.figures.kept_away],
         days=_days(report),
@@ -94,20 +119,14 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
     f = report.totals
     return [
         ("sent", f"{f.sent:,}", f"of {f.candidates:,} candidates"),
-        ("opened", share(f.opened, f.sent), f"{f.opened:,} mails"),
-        ("clicked", share(f.clicked, f.sent), f"{f.clicked:,} mails"),
+        ("opened", share(f.opened, f.sent), f"{f.opened:,} mails, by readers"),
+        ("clicked", share(f.clicked, f.sent), f"{f.clicked:,} mails, by readers"),
         ("orders", f"{f.ordered:,}", "that followed a mail"),
         ("revenue", money(f.revenue, report.currency), "of those orders"),
         ("unsubscribed", share(f.unsubscribed, f.sent), f"{f.unsubscribed:,} after a mail"),
+        ("bounced", share(f.bounced, f.sent), f"{f.bounced_hard:,} dead addresses"),
+        ("reported as spam", share(f.complained, f.sent), f"{f.complained:,} mails"),
     ]
-
-
-def share(part: int, whole: int) -> str:
-    """Write a part as per cent; a dash where there is no whole."""
-    if not whole:
-        return "–"
-    percent = 100 * part / whole
-    return f"{percent:.0f}%" if percent in (0, 100) or percent >= 10 else f"{percent:.1f}%"
 
 
 def _funnel(f: Figures) -> list[Step]:
@@ -120,6 +139,70 @@ def _funnel(f: Figures) -> list[Step]:
     }
     widest = max(value for _, value in steps) or 1
     return [Step(name, value, 100 * value / widest, notes.get(name, "")) for name, value in steps]
+
+
+def _reach(f: Figures) -> list[Reach]:
+    whole = f.sent or 1
+    return [
+        Reach(
+            name,
+            readers,
+            machines,
+            min(100 * readers / whole, 100),
+            min(100 * machines / whole, 100),
+            share(readers, f.sent),
+            share(machines, f.sent),
+        )
+        for name, readers, machines in (
+            ("opened", f.opened, f.opened_by_machine),
+            ("clicked", f.clicked, f.clicked_by_machine),
+        )
+    ]
+
+
+CAME_BACK: Sequence[tuple[str, str]] = (
+    ("unsubscribed", "Unsubscribed"),
+    ("complained", "Reported as spam"),
+    ("delivered", "Delivered"),
+    ("bounced_hard", "Bounced, address dead"),
+    ("bounced_soft", "Bounced for now"),
+)
+"""The columns of the table of what came back."""
+
+ALARMS: Mapping[str, Sequence[tuple[float, str]]] = {
+    "complained": (
+        (0.3, "Gmail asks senders never to reach a spam rate of 0.3%"),
+        (0.1, "Gmail asks senders to keep the spam rate below 0.1%"),
+    ),
+    "bounced_hard": (
+        (10, "Amazon SES may stop senders with 10% of bounces"),
+        (5, "Amazon SES puts senders with 5% of bounces under review"),
+    ),
+}
+"""From which per cent of the sent mails on a figure is worth a look, and why; the highest first.
+
+https://support.google.com/mail/answer/81126, https://docs.aws.amazon.com/ses/latest/dg/reputationdashboardmessages.html
+"""
+
+FEWEST = 100
+"""Of fewer sent mails a single complaint is more than any limit."""
+
+
+def _returned(f: Figures) -> list[Cell]:
+    return [Cell(getattr(f, name), share(getattr(f, name), f.sent), _alarm(f, name)) for name, _ in CAME_BACK]
+
+
+def _alarm(f: Figures, name: str) -> str:
+    if f.sent < FEWEST:
+        return ""
+    percent = 100 * getattr(f, name) / f.sent
+    return next((why for limit, why in ALARMS.get(name, ()) if percent >= limit), "")
+
+
+def _alarms(figures: Iterable[Figures]) -> list[str]:
+    """Return every alarm once."""
+    found = (_alarm(f, name) for f in figures for name in ALARMS)
+    return list(dict.fromkeys(why for why in found if why))
 
 
 def _revenue(campaign: CampaignFigures, report: Report) -> str:

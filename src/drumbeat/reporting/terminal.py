@@ -118,7 +118,9 @@ def share(part: int, whole: int) -> str:
     percent = 100 * part / whole
     if percent in (0, 100) or percent >= 10:
         return f"{percent:.0f}%"
-    return f"{percent:.1f}%" if percent >= 1 else f"{percent:.2g}%"
+    if percent >= 1:
+        return f"{percent:.1f}%"
+    return f"{percent:.2g}%" if percent >= 0.01 else "<0.01%"
 
 
 def _reasons(report: Report) -> Table:

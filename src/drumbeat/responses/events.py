@@ -34,14 +34,11 @@ from drumbeat.responses.find import Found, address_key, find_messages
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.machines import Machines, shipped
 from drumbeat.responses.reasons import HARD, BounceReason
-from drumbeat.responses.record import Response, record
+from drumbeat.responses.record import SMTP, Response, record
 from drumbeat.responses.soft import soft_rows
 from drumbeat.responses.suppress import EVERY_TOPIC, suppress_all, unsubscribe
 from drumbeat.responses.told import clean, told
 from drumbeat.responses.webhooks import Event
-
-SMTP = "smtp"
-"""The source of what a mail server said while a mail was handed over."""
 
 NOT_SENT = frozenset({Kind.REJECTED, Kind.FAILED})
 """Kinds of messages that were kept back."""

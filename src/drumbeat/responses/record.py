@@ -29,6 +29,9 @@ BATCH = 1_000
 LINK = "link"
 """The source of what came over our own links."""
 
+SMTP = "smtp"
+"""The source of what a mail server said while a mail was handed over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
