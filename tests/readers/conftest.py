@@ -48,11 +48,13 @@ TOPICS = {
 class Server:
     """A real server on a free loopback port, and the links that lead to it."""
 
-    def __init__(self, engine: Engine, folder: Path, clock: FixedClock, house: House) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, clock: FixedClock, house: House, key: bytes = KEY
+    ) -> None:
         self.engine, self.clock, self.folder = engine, clock, folder
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.links = Links(self.url, KEY)
+        self.links = Links(self.url, key)
         self.session = requests.Session()
         self.session.headers.update({"User-Agent": AGENT, "Accept-Language": "en"})
         app = make_app(
@@ -109,10 +111,12 @@ def house() -> House:
 
 @pytest.fixture
 def serve(tmp_path: Path, clock: FixedClock, house: House) -> Callable[..., Server]:
-    """Makes a server on a store; use it in a `with`."""
-    return lambda engine, **changes: Server(
-        engine, tmp_path / ".drumbeat", clock, House(**{**vars(house), **changes})
-    )
+    """Makes a server on a store; use it in a `with`. Changes of the shop are named."""
+
+    def made(engine: Engine, *, key: bytes = KEY, **changes: Any) -> Server:
+        return Server(engine, tmp_path / ".drumbeat", clock, House(**{**vars(house), **changes}), key)
+
+    return made
 
 
 @pytest.fixture

@@ -305,7 +305,7 @@ def test_a_yes_takes_back_the_readers_own_no_to_it_and_to_nothing_else(server, s
         assert reached(each, hours=2)["offers"] == Reason.SUPPRESSED
 
 
-@pytest.mark.parametrize("reason", ["manual", "bounced", "complained", "erased"])
+@pytest.mark.parametrize("reason", ["manual", "bounced", "complained"])
 def test_a_yes_takes_back_nothing_that_others_said_and_tells_whom_to_write_to(
     server, scene, asked, reached, reason
 ):
@@ -318,6 +318,19 @@ def test_a_yes_takes_back_nothing_that_others_said_and_tells_whom_to_write_to(
     server.clock.advance(timedelta(hours=2))
     ask(server)
     assert scene.count("opt_ins") == 1, "no confirmation is sent to an address that gets no mail"
+
+
+def test_who_was_erased_and_asks_anew_comes_back_on_their_own_word_alone(server, scene, reached):
+    reader = scene.customer("r@example.com")
+    with writing(scene.engine) as connection:
+        suppress(connection, "r@example.com", reason="erased", at=scene.at(0), source="import")
+    server.press(server.links.preferences(scene.message(reader)), "Save")
+    assert scene.count("suppressions") == 1
+    ask(server, "r@example.com")
+    assert scene.count("suppressions") == 1
+    assert "Thank you" in confirm(server, scene.rows("opt_ins")[0].id).text
+    assert reached(reader)["news"] is None
+    assert reached(reader)["offers"] == Reason.NO_CONSENT
 
 
 def test_consent_that_there_is_already_is_granted_anew_with_the_better_proof(server, scene):

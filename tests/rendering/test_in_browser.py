@@ -45,6 +45,8 @@ MAILS = [
     ("expiring_promo", None),
     ("anniversary", None),
     ("newsletter", None),
+    ("confirm_subscription", None),
+    ("confirm_subscription", "ru"),
 ]
 LONG = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenhalterung"
 

@@ -61,6 +61,7 @@ class Pages:
             "topics": self.topics if page == "unsubscribe" else (),
             "links": (),
             "notes": (),
+            "small": "",
             "actions": [{"label": words["button"], "value": "1"}] if "button" in words else (),
             **values,
         }

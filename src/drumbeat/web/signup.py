@@ -123,7 +123,7 @@ class SignUp(Desk):
         if found.standing is not Standing.OPEN:
             return self._over(found, language)
         words = self.words("confirm", language)
-        return self.show("confirm", language, topics=self._words_of(found), notes=[words["note"]])
+        return self.show("confirm", language, topics=self._words_of(found), small=words["note"])
 
     async def confirm(self, request: Request) -> Answer:
         """Grant what was asked for."""
