@@ -187,6 +187,33 @@ def test_an_unsubscribe_of_an_unknown_message_suppresses_its_recipient(scene):
     assert suppressions(scene) == {"a@example.com": ("", "unsubscribed", "webhook:sendgrid")}
 
 
+@pytest.mark.parametrize("address", ["+442079460000", "tg:-100123"])
+def test_a_phone_or_chat_that_says_stop_is_left_alone_until_it_says_start_again(scene, address):
+    key = f"tel:{address}" if address.startswith("+") else address
+    stop, start = (
+        Event(kind, scene.at(hour), address, event_id=str(hour))
+        for kind, hour in ((Kind.UNSUBSCRIBED, 1), (Kind.SUBSCRIBED, 2))
+    )
+    tell(scene, stop, teller="twilio")
+    assert suppressions(scene) == {key: ("", "unsubscribed", "webhook:twilio")}
+    tell(scene, start, teller="twilio")
+    assert suppressions(scene) == {}
+    tell(scene, Event(Kind.UNSUBSCRIBED, scene.at(3), address, event_id="3"), teller="twilio")
+    tell(scene, start, teller="twilio")
+    assert list(suppressions(scene)) == [key], "an earlier yes that is told again changes nothing"
+
+
+def test_a_yes_takes_back_no_bounce_and_by_mail_no_unsubscribe(scene):
+    tell(scene, Event(Kind.BOUNCED, scene.at(1), "+442079460000", bounce="hard"), teller="twilio")
+    tell(scene, Event(Kind.SUBSCRIBED, scene.at(2), "+442079460000"), teller="twilio")
+    tell(scene, Event(Kind.UNSUBSCRIBED, scene.at(1), "a@example.com"))
+    tell(scene, Event(Kind.SUBSCRIBED, scene.at(2), "a@example.com"))
+    assert {key: reason for key, (_, reason, _) in suppressions(scene).items()} == {
+        "tel:+442079460000": "bounced",
+        "a@example.com": "unsubscribed",
+    }
+
+
 @pytest.mark.parametrize(
     ("kind", "state"),
     [

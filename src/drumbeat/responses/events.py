@@ -8,6 +8,8 @@ All of it in the caller's transaction; the same events again change nothing. Wha
     soft bounces in a row    the same, after as many as project.yaml says (responses.soft)
     complaint                suppressed (`complained`) at once, for every topic
     unsubscribed             as one by our own link; suppressed for every topic where no message is known
+    subscribed               by a phone or chat that said no before: that no is taken back. By mail it is not: there
+                             the reader's consent counts, and it was withdrawn
     rejected, failed         nothing, unless the reason is a dead address or the provider's own list
     anything a message of uncertain end cannot cause unless it was sent: it was sent
 
@@ -24,7 +26,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from drumbeat.ledger.states import State, resolve
 from drumbeat.rendering.links import Links
@@ -36,9 +38,10 @@ from drumbeat.responses.machines import Machines, shipped
 from drumbeat.responses.reasons import HARD, BounceReason
 from drumbeat.responses.record import SMTP, Response, record
 from drumbeat.responses.soft import soft_rows
-from drumbeat.responses.suppress import EVERY_TOPIC, suppress_all, unsubscribe
+from drumbeat.responses.suppress import EVERY_TOPIC, lift, suppress_all, unsubscribe
 from drumbeat.responses.told import clean, told
 from drumbeat.responses.webhooks import Event
+from drumbeat.store.tables import suppressions
 
 NOT_SENT = frozenset({Kind.REJECTED, Kind.FAILED})
 """Kinds of messages that were kept back."""
@@ -116,6 +119,7 @@ def apply(
         applied.stored += unsubscribe(connection, refusals, source=source)
     weigh(connection, [fact.response for fact in facts])
     _resolve(connection, facts, at)
+    _welcome_back(connection, [fact for fact in facts if fact.counts])
     applied.suppressed = _suppress(connection, [fact for fact in facts if fact.counts], at, soft_bounces)
     return applied
 
@@ -264,6 +268,23 @@ def _resolve(connection: Connection, facts: Sequence[_Fact], at: datetime) -> No
             proved[f"{fact.response.kind}, by {fact.response.source}"].add(fact.found.message_id)
     for detail, ids in sorted(proved.items()):
         resolve(connection, sorted(ids), at=at, detail=detail)
+
+
+def _welcome_back(connection: Connection, facts: Sequence[_Fact]) -> None:
+    """Take back the no of phones and chats that say yes again, unless the no is the later of the two."""
+    since = {
+        fact.address: fact.response.at
+        for fact in sorted(facts, key=lambda fact: fact.response.at)
+        if fact.response.kind is Kind.SUBSCRIBED and fact.address is not None and "@" not in fact.address
+    }
+    if since:
+        standing = connection.execute(
+            select(suppressions.c.email_key, suppressions.c.at).where(
+                suppressions.c.email_key.in_(list(since)), suppressions.c.topic == EVERY_TOPIC
+            )
+        )
+        earlier = [row.email_key for row in standing if row.at <= since[row.email_key]]
+        lift(connection, earlier, topics=[EVERY_TOPIC])
 
 
 def _suppress(connection: Connection, facts: Sequence[_Fact], at: datetime, soft_bounces: int) -> int:

@@ -27,6 +27,7 @@ CHUNK = 1_000
 
 _PHONE = re.compile(r"\+[1-9][0-9]{5,14}")
 _CHAT = re.compile(r"tg:-?[0-9]{1,20}")
+_CHAT = re.compile(r"tg:-?[0-9]{1,20}")
 
 
 class Found(NamedTuple):
