@@ -301,11 +301,12 @@ def test_done_is_called_before_the_next_content_is_on_its_way(
     assert [mail["overlapped"] for mail in server.mails] == [True] * 5 + [False]
 
 
-def test_a_server_that_never_wants_us_does_not_use_up_every_mail(
-    serve: Any, connect: Any, caller: Any, make_mails: Any
+@pytest.mark.parametrize("step", ["mail", "rcpt", "content"])
+def test_a_server_that_takes_nothing_now_does_not_use_up_every_mail(
+    serve: Any, connect: Any, caller: Any, make_mails: Any, step: str
 ) -> None:
     """Two mails in a row learn it; the others stay as they were."""
-    server = serve(script={"mail": {"": "421 4.3.2 going down+drop"}})
+    server = serve(script={step: {"": "421 4.3.2 going down+drop"}})
     with pytest.raises(DeliveryError, match=r"does not want us now: 421 4\.3\.2 going down"):
         caller.hand(connect(server), *make_mails(20))
     assert list(caller.answers) == ["0", "1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers.smtp import Certificate
 
 from drumbeat.delivery.smtp_session import Offers
 from drumbeat.delivery.smtp_wire import LONGEST_LINE, LONGEST_REPLY, Garbled, Lost, Wire
@@ -184,4 +186,30 @@ def test_what_was_sent_before_the_connection_broke_is_counted_exactly() -> None:
                 arrived += len(theirs.recv(1 << 20))
             except BlockingIOError:
                 break
+    assert 0 < lost.value.sent == arrived
+
+
+def test_what_was_sent_encrypted_is_counted_in_what_the_other_side_can_read(certificate: Certificate) -> None:
+    """A record that is not whole cannot be read, so its bytes do not count."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    ours, theirs = socket.socketpair()
+    served: list[ssl.SSLSocket] = []
+    shaking = threading.Thread(target=lambda: served.append(context.wrap_socket(theirs, server_side=True)))
+    with ours:
+        wire = Wire(ours, 0.5)
+        shaking.start()
+        wire.encrypt(ssl.create_default_context(cafile=str(certificate.ca)), "localhost")
+        shaking.join()
+        with served[0] as peer:
+            with pytest.raises(Lost, match="timed out") as lost:
+                wire.send(b"x" * 20_000_000)
+            peer.settimeout(0.5)
+            arrived = 0
+            while True:
+                try:
+                    arrived += len(peer.recv(1 << 16))
+                except TimeoutError:
+                    break
+            wire.close()
     assert 0 < lost.value.sent == arrived

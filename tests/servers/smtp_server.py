@@ -45,8 +45,7 @@ import threading
 import time
 from pathlib import Path
 
-STEPS_OF = {"RSET": "rset", "QUIT": "quit"}
-SPECIAL = ("drop", "silent", "garbage", "endless", "twice", "exit", "keep+drop", "keep+exit")
+from smtp_options import parse  # beside this file, which is run as a program
 
 
 class Closed(Exception):  # noqa: N818 - a signal, not an error
@@ -222,8 +221,6 @@ class Session(socketserver.BaseRequestHandler):
             return
         if self.answer("rcpt", "250 2.1.5 ok", found.group(1)):
             self.recipient = found.group(1)
-        elif self.server.options.eager_data:
-            self.refused = found.group(1)
 
     def data(self) -> None:
         recipient = self.recipient
@@ -390,29 +387,7 @@ class Session(socketserver.BaseRequestHandler):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--log", required=True)
-    parser.add_argument("--trace")
-    parser.add_argument("--script", default="{}")
-    parser.add_argument("--keep-content", action="store_true")
-    parser.add_argument("--delay-ms", type=float, default=0)
-    parser.add_argument("--smtputf8", action="store_true")
-    parser.add_argument("--no-pipelining", action="store_true")
-    parser.add_argument("--no-8bit", action="store_true")
-    parser.add_argument("--helo-only", action="store_true", help="knows no EHLO")
-    parser.add_argument("--size", type=int, default=0)
-    parser.add_argument("--eager-data", action="store_true", help="354 though no recipient was taken")
-    parser.add_argument("--max-connections", type=int, default=0, help="more are told 421 at the greeting")
-    parser.add_argument("--user", help="user:password, or user:token; a login is then needed")
-    parser.add_argument("--auth", default="PLAIN LOGIN")
-    parser.add_argument("--auth-after-tls", action="store_true")
-    parser.add_argument("--certificate")
-    parser.add_argument("--key")
-    parser.add_argument("--implicit-tls", action="store_true")
-    with Server(parser.parse_args()) as server:
+    with Server(parse(__doc__ or "")) as server:
         sys.stdout.write(f"{server.server_address[1]}\n")
         sys.stdout.flush()
         server.serve_forever()

@@ -179,6 +179,8 @@ class Lane:
         if raw is not None and raw[:1] in (b"4", b"5"):
             return judge(Step.CONTENT, raw, session.name).answer
         if all_out:
+            if raw is not None and raw[:1] == b"2":
+                return accepted(raw, session.name)
             return self._lost(Outcome.UNCERTAIN, f"no answer to the content: {lost}")
         # Not all of it left this machine, so the final dot did not: the server cannot have taken it.
         return self._lost(Outcome.DEFERRED, f"connection lost before the content's end: {lost}")
@@ -230,7 +232,7 @@ class Lane:
         """Disconnect; without a word where the connection is of no use any more."""
         session, self._session = self._session, None
         if session is not None:
-            self._place.close(session, politely=politely)
+            session.quit() if politely else session.wire.close()
 
 
 def _went(step: Step, raw: bytes) -> bool:

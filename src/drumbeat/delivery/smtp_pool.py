@@ -102,7 +102,6 @@ class PoolServer:
     not_before: float = 0.0
     crowded: bool = False
     _counting: threading.Lock = field(default_factory=threading.Lock)
-    _open: int = 0
     _failures: int = 0
     _troubles: int = 0
 
@@ -112,12 +111,15 @@ class PoolServer:
         return str(self.server)
 
     def usable(self, now: float) -> int:
-        """Return how many connections may be used now; 0 while it is left out, or may take no more mails."""
+        """Return how many connections may be used now; 0 while it is left out, or may take no more mails.
+
+        To be asked while no connection is in use.
+        """
         if self.budget == 0:
             return 0
         if now >= self.not_before:
             return self.allowed
-        return min(self.allowed, self._open) if self.crowded else 0
+        return min(self.allowed, len(self.idle)) if self.crowded else 0
 
     def take(self, work: Work) -> Job | None:
         """Return the next mail that this server may be given; None where there is none."""
@@ -142,7 +144,6 @@ class PoolServer:
         except IndexError:  # none idle, or another thread was quicker
             session = connect(self.server)
         self.eight_bit = session.offers.eight_bit
-        self._open += 1
         return session
 
     def put_back(self, session: Session) -> None:
@@ -150,18 +151,10 @@ class PoolServer:
         session.new = False
         self.idle.append(session)
 
-    def close(self, session: Session, *, politely: bool = False) -> None:
-        """Let a connection go; never raises."""
-        self._open -= 1
-        if politely:
-            session.quit()
-        else:
-            session.wire.close()
-
     def close_idle(self, keep: int = 0) -> None:
         """Close idle connections but `keep` of them; never raises."""
         while len(self.idle) > keep:
-            self.close(self.idle.pop(), politely=True)
+            self.idle.pop().quit()
 
     def failed(self, error: DeliveryError, now: float) -> None:
         """Leave the server out for a while, each time for longer, or for as long as it asked.
