@@ -110,6 +110,7 @@ def test_only_the_version_itself_makes_a_record_one_of_spf() -> None:
         ("v=spf1 a:mx.example.com -all", "2001:db8::1", "fail"),
         ("v=spf1 a:six.example.com -all", "2001:db8::6", "pass"),
         ("v=spf1 a:six.example.com//32 -all", "2001:db8:ffff::6", "pass"),
+        ("v=spf1 a:six.example.com/8//64 -all", "2001:db8:0:1::6", "fail"),
         ("v=spf1 ?ip4:192.0.2.10 -all", "192.0.2.10", "neutral"),
         ("v=spf1", "192.0.2.10", "neutral"),
         ("v=spf1 redirect=_spf.example.com", "192.0.2.10", "pass"),

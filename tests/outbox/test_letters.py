@@ -134,6 +134,20 @@ def test_headers_of_marketing_and_of_service_mail(make_project: MakeProject) -> 
         assert service[name] is None
 
 
+def test_marketing_mail_can_lead_to_the_readers_preferences_and_service_mail_has_none(
+    make_project: MakeProject,
+) -> None:
+    text = (
+        "{% if preferences_url is defined %}Choose: {{ preferences_url }}\n{% endif %}{{ unsubscribe_url }}\n"
+    )
+    letters = Letters(make_project({"templates/hello/body.txt.j2": text}))
+    marketing, service = (letters.write(item(kind=kind), {}, AT) for kind in ("marketing", "service"))
+    assert marketing.parts is not None
+    assert service.parts is not None
+    assert "Choose: http://127.0.0.1:8025/p/" in marketing.parts.text
+    assert "Choose" not in service.parts.text
+
+
 def test_a_feedback_id_says_nothing_of_the_reader_and_stays_the_same(make_project: MakeProject) -> None:
     letters = Letters(project_with(make_project))
     ids = {read(letters.write(item(number), {}, AT))["Feedback-ID"] for number in range(1, 20)}

@@ -63,7 +63,7 @@ def _missing(setup: Setup, domain: str) -> Finding:
             f"no SPF record; {provider.title} sends with a return path of its own unless you set one up",
             f"For SPF to count for your domain, set up its return path: {provider.docs}",
         )
-    terms = [f"ip{ipaddress.ip_address(one).version}:{one}" for one in _sources(setup)]
+    terms = [f"ip{ipaddress.ip_address(one).version}:{one}" for one in setup.sources]
     terms += [f"include:{provider.includes[0]}"] if provider else []
     record = " ".join(["v=spf1", *(terms or ["mx"]), "~all"])
     return SAYS.fail(domain, "no SPF record", f'Publish at {domain}: TXT "{record}"')
@@ -113,7 +113,7 @@ def _end(domain: str, record: str, walk: Walk) -> Iterator[Finding]:
 
 
 def _allowed(setup: Setup, domain: str) -> Iterator[Finding]:
-    sources = _sources(setup)
+    sources = setup.sources
     for source in sources:
         walk = check_host(setup.dns, domain, ipaddress.ip_address(source))
         if walk.result == "pass":
@@ -132,11 +132,6 @@ def _allowed(setup: Setup, domain: str) -> Iterator[Finding]:
             f"which address {names} sends from to the world cannot be seen from here",
             "Name it to have SPF and its reverse DNS checked: --ip ADDRESS",
         )
-
-
-def _sources(setup: Setup) -> tuple[str, ...]:
-    """Return the addresses that are ours; those of a provider are its own business."""
-    return setup.sources if setup.addresses or setup.provider is None else ()
 
 
 def _provider(setup: Setup, provider: Provider, domain: str, walk: Walk) -> Iterator[Finding]:

@@ -96,8 +96,11 @@ class Letters:
         try:
             frame = self._frame(item, template)
             unsubscribe_url = self._links.unsubscribe(item.message_id)
-            rendered = template.render(values(self._project, item, context, frame.shown, unsubscribe_url))
-            if item.kind == "marketing":
+            given = values(self._project, item, context, frame.shown, unsubscribe_url)
+            if marketing := item.kind == "marketing":
+                given["preferences_url"] = self._links.preferences(item.message_id)
+            rendered = template.render(given)
+            if marketing:
                 _with_way_out(item, rendered, unsubscribe_url)
             mail = self._mail(item, frame, rendered, unsubscribe_url, at, eight_bit)
         except InputError as error:
