@@ -69,7 +69,9 @@ def begin(
             {"ids": [one.message_id for one in wanted], "worker": worker, "at": at},
         )
         rows = {row.id: row for row in found}
-        cap = _Cap(connection, [row for row in rows.values() if row.obeys_cap], at, rules)
+        # Another channel's cap says nothing of these: a reader with their SMS of the week may still get mail.
+        applicable = [rule for rule in rules if rule.channel in (None, channel)]
+        cap = _Cap(connection, [row for row in rows.values() if row.obeys_cap], at, applicable)
         going: list[Row[Any]] = []
         for one in wanted:
             row = rows.get(one.message_id)
