@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from servers.shop import make_shop
 from sqlalchemy import Engine
 
 from drumbeat.project.load import Project, load_project
+from drumbeat.store.engine import connect
 
 
 @pytest.fixture
@@ -33,3 +34,11 @@ def crowd(store: Engine, project: Project, now: datetime) -> Crowd:
 def traces() -> Callable[[str], list[str]]:
     """Says what of Emma is found in a text."""
     return lambda text: [trace for trace in TRACES if trace in text.lower()]
+
+
+@pytest.fixture
+def postgresql_or_sqlite(store_url: str) -> Iterator[Engine]:
+    """An empty database of the test's own, on both."""
+    engine = connect(store_url)
+    yield engine
+    engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -102,7 +102,7 @@ class Crowd:
             phone=PHONE,
             telegram_id=CHAT,
             manager="olga",
-            birth_date=datetime(1987, 3, 21).date(),
+            birth_date=date(1987, 3, 21),
             created_at=self.ago(days=400),
             attributes={"nickname": "Clarkey", "note": "Emma likes tea"},
         )

@@ -49,6 +49,7 @@ def erase(
     mails that were not worked on. It cannot be taken back.
     """
     from drumbeat.clock import SystemClock
+    from drumbeat.privacy.erase import Terms
     from drumbeat.privacy.erase import erase as make_anonymous
     from drumbeat.privacy.files import look
     from drumbeat.privacy.person import GoneError
@@ -62,7 +63,7 @@ def erase(
     engine = open_engine(project)
     if not dry_run:
         _bring_to_an_end(engine, project, clock)
-    terms = _terms(project, clock, audit.actor())
+    terms = Terms.of(project, clock.now(), audit.actor())
     try:
         names, messages = _names(engine, id, terms)
         # Before the database: what fails here leaves everything to be found again.
@@ -108,13 +109,6 @@ def _read_spill_back(engine: Engine, project: Project) -> None:
                     except DBAPIError:
                         spill.set_aside([item])
         spill.forget(path)
-
-
-def _terms(project: Project, clock: Clock, actor: str) -> Terms:
-    from drumbeat.privacy.erase import Terms
-    from drumbeat.privacy.keys import erased_of, link_secrets
-
-    return Terms(erased_of(project), link_secrets(project), tuple(project.config.senders), clock.now(), actor)
 
 
 def _names(engine: Engine, asked: str, terms: Terms) -> tuple[Names, Mapping[str, int]]:

@@ -34,15 +34,17 @@ def only_rules(raw: Any) -> dict[str, Any] | None:
 
 
 def empty_responses(connection: Connection, which: ColumnElement[bool], stub: str) -> int:
-    """Leave the bare facts of the responses; return how many there were.
+    """Leave the bare facts of the responses; return how many changed.
 
     The key by which the same fact is told apart is a plain hash over the address where a server or a provider told
     it: whoever guesses the address could confirm it. Our own links' keys hold none.
     """
-    rows = connection.execute(select(responses.c.id, responses.c.raw, responses.c.source).where(which)).all()
-    for row in rows:
+    number = 0
+    for row in connection.execute(select(responses).where(which)).all():
         emptied: dict[str, Any] = {"raw": only_rules(row.raw), "url": None, "email_key": None}
-        if row.source not in OURS:
+        if row.source not in OURS and not row.dedupe_key.startswith(STUB):
             emptied["dedupe_key"] = f"{stub}:{row.id}"
-        connection.execute(update(responses).where(responses.c.id == row.id).values(emptied))
-    return len(rows)
+        if any(row._mapping[name] != value for name, value in emptied.items()):
+            connection.execute(update(responses).where(responses.c.id == row.id).values(emptied))
+            number += 1
+    return number

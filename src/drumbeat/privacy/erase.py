@@ -20,10 +20,12 @@ from drumbeat.ingest.people import PEOPLE
 from drumbeat.ledger.cap import lock_sender
 from drumbeat.privacy.anonymous import Anonymous
 from drumbeat.privacy.inbox import Scan, scan
+from drumbeat.privacy.keys import erased_of, link_secrets
 from drumbeat.privacy.names import Names
 from drumbeat.privacy.person import Person, find_person, person_of
-from drumbeat.privacy.progress import Busy, refuse_in_progress
+from drumbeat.privacy.progress import Busy, calls_to_empty, refuse_hand_over
 from drumbeat.privacy.tokens import names_of
+from drumbeat.project.load import Project
 from drumbeat.store.audit import note
 from drumbeat.store.dialect.locks import lock
 from drumbeat.store.dialect.space import overwrite_deleted
@@ -42,7 +44,8 @@ BY = "customer erase"
 class Terms:
     """What every erasure of a run goes by.
 
-    `secrets`: that names of messages are signed with; `senders`: of the project. `action`: for the audit log.
+    `secrets`: that names of messages are signed with; `senders`: of the project. `action`: for the audit log; None:
+    the caller writes it. `look_through_inbox`: for calls and mails that name them, which takes its time.
     `remember`: keep the addresses as erased ones, so that no mail goes to them again; else only those that were
     suppressed before.
     """
@@ -52,8 +55,14 @@ class Terms:
     senders: Sequence[str]
     at: datetime
     actor: str
-    action: str = BY
+    action: str | None = BY
     remember: bool = True
+    look_through_inbox: bool = True
+
+    @classmethod
+    def of(cls, project: Project, at: datetime, actor: str) -> Terms:
+        """Return the terms of a project. Raises UsageError where its secrets cannot be used."""
+        return cls(erased_of(project), link_secrets(project), tuple(project.config.senders), at, actor)
 
 
 @dataclass
@@ -108,7 +117,7 @@ def _look_through(engine: Engine, asked: str | int, terms: Terms) -> tuple[Names
     """Find the rows of the inbox that name them, before anybody has to wait for us."""
     with reading(engine) as connection:
         names = names_of(connection, _person(connection, asked, terms.erased), terms.secrets)
-        return names, scan(connection, names)
+        return names, scan(connection, names) if terms.look_through_inbox else Scan(0, ())
 
 
 def _once(
@@ -142,7 +151,8 @@ def _erase(connection: Connection, asked: str | int, terms: Terms, looked_for: N
     person = _person(connection, asked, terms.erased)
     names = names_of(connection, person, terms.secrets)
     begun = seen if names.same_as(looked_for) else Scan(0, ())
-    calls = refuse_in_progress(connection, person, names, begun, terms.at)
+    refuse_hand_over(connection, person)
+    calls = calls_to_empty(connection, person, names, begun, terms.at) if terms.look_through_inbox else []
     work = Anonymous(connection, person, names, at=terms.at, actor=terms.actor)
     kept = work.suppressed() if not terms.remember else sorted(person.addresses)
     work.make(calls)
@@ -162,7 +172,8 @@ def _erase(connection: Connection, asked: str | int, terms: Terms, looked_for: N
         "customers": len(person.rows),
         "addresses": len(kept),
     }
-    note(connection, terms.at, terms.actor, terms.action, work.stub, detail)
+    if terms.action is not None:
+        note(connection, terms.at, terms.actor, terms.action, work.stub, detail)
     return done
 
 

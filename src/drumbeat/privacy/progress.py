@@ -27,14 +27,8 @@ class Busy(StoreError):  # noqa: N818 - a refusal, in the words of the rest
         self.passes = passes
 
 
-def refuse_in_progress(
-    connection: Connection, person: Person, names: Names, begun: Scan, at: datetime
-) -> list[int]:
-    """Return the inbox's rows that name somebody. Raises Busy where anything about them has not ended.
-
-    `begun`: what was found before, up to a row. A call that is still to be worked on may tell of others too, so it
-    is not emptied before that was done, or given up.
-    """
+def refuse_hand_over(connection: Connection, person: Person) -> None:
+    """Raise Busy where a message to them is just being handed over."""
     going = connection.execute(
         select(func.count()).where(
             messages.c.customer_id.in_(person.ids), messages.c.state == State.HANDING_OVER
@@ -46,6 +40,16 @@ def refuse_in_progress(
             "erased, try again in a minute",
             passes=True,
         )
+
+
+def calls_to_empty(
+    connection: Connection, person: Person, names: Names, begun: Scan, at: datetime
+) -> list[int]:
+    """Return the inbox's rows that name somebody. Raises Busy where one of them is still to be worked on.
+
+    `begun`: what was found before, up to a row. Such a call may tell of others too, so it is not emptied before that
+    was done, or given up.
+    """
     ids = [*begun.ids, *(row.id for row in rows_naming(connection, names, after=begun.last))]
     for start in range(0, len(ids), IN_ONE_QUERY):
         _refuse_new(connection, person, ids[start : start + IN_ONE_QUERY], at)
