@@ -194,3 +194,18 @@ def test_a_caller_that_hangs_up_in_the_middle_of_a_call_leaves_nothing(hooked, s
             plain.sendall(b"POST /hooks/mailgun HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n{")
     assert post(hooked, call(hooked)).status_code == 200
     assert scene.count("inbox") == 1
+
+
+def test_a_fault_of_ours_in_the_check_is_told_and_the_provider_calls_again(store, serve, scene, caplog):
+    class Broken:
+        name = "broken"
+
+        def verify(self, call):
+            raise ZeroDivisionError("private@example.com")
+
+    with serve(store, webhooks={"broken": Broken()}) as server:
+        answer = post(server, b"{}", "broken")
+        assert (answer.status_code, answer.content) == (500, b"")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "a call of broken cannot be checked" in caplog.text
+    assert scene.count("inbox") == 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -76,30 +77,30 @@ def arrived_mail(raw: bytes, received_at: datetime) -> Arrived:
 def store_mail(engine: Engine, raw: bytes, received_at: datetime) -> bool:
     """Store a mail of the bounce mailbox, committed; return whether it is new. Raises StoreError."""
     with writing(engine) as connection:
-        return store_arrived(connection, [arrived_mail(raw, received_at)]) > 0
+        statement = _statement(connection).values(_row(arrived_mail(raw, received_at)))
+        return connection.execute(statement.returning(inbox.c.id)).first() is not None
 
 
-def store_arrived(connection: Connection, arrived: Sequence[Arrived]) -> int:
-    """Store what is not stored yet; return how much was new."""
-    if not arrived:
-        return 0
+def store_arrived(connection: Connection, arrived: Sequence[Arrived]) -> None:
+    """Store what is not stored yet."""
     once = {one.dedupe_key: one for one in reversed(arrived)}
-    statement = insert(connection, inbox).on_conflict_do_nothing(index_elements=["dedupe_key"])
-    new = connection.execute(
-        statement.returning(inbox.c.id),
+    if once:
         # In the order of the unique key: two writers wait for each other, never in a ring.
-        [
-            {
-                "source": one.source,
-                "dedupe_key": key,
-                "received_at": one.received_at,
-                "headers": dict(one.headers),
-                "body": one.body,
-            }
-            for key, one in sorted(once.items())
-        ],
-    )
-    return len(new.all())
+        connection.execute(_statement(connection), [_row(once[key]) for key in sorted(once)])
+
+
+def _statement(connection: Connection) -> Any:
+    return insert(connection, inbox).on_conflict_do_nothing(index_elements=["dedupe_key"])
+
+
+def _row(one: Arrived) -> dict[str, Any]:
+    return {
+        "source": one.source,
+        "dedupe_key": one.dedupe_key,
+        "received_at": one.received_at,
+        "headers": dict(one.headers),
+        "body": one.body,
+    }
 
 
 def _digest(raw: bytes) -> str:

@@ -44,7 +44,7 @@ BATCH = 100
 BATCH_BYTES = 16 * 2**20
 """Bodies in memory at a time, but for one that is larger by itself."""
 
-READ_FOR_S = 0.05
+READ_FOR_S = 0.02
 """A transaction takes on no more rows after this: on SQLite nobody else writes meanwhile."""
 
 AGAIN_AFTER = timedelta(seconds=30)

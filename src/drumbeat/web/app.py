@@ -111,7 +111,7 @@ def make_app(
     """
     pages = Pages(brand, language, topics)
     site = Site(engine, links, clock, folder, pages, machines=machines, callers=Callers(proxies))
-    own, hooks = _Handlers(site), Hooks(site, webhooks or {}, unserved)
+    own = _Handlers(site)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -132,8 +132,6 @@ def make_app(
             *(route for more in routes for route in more(site)),
             Route("/o/{token}", own.not_found, methods=["GET"]),
             Route("/c/{token}", own.not_found, methods=["GET"]),
-            Route("/hooks/{provider}", hooks.ping, methods=["GET"]),
-            Route("/hooks/{provider}", hooks.call, methods=["POST"]),
             Route("/health", own.health, methods=["GET"]),
         ],
         exception_handlers={HTTPException: own.refuse, 500: own.refuse},
@@ -142,7 +140,8 @@ def make_app(
     # Its redirect would trust the Host header, and a one-click POST must not meet a redirect at all.
     app.router.redirect_slashes = False
     # Around everything, so that the page of an unforeseen fault carries the headers too.
-    return Hits(site, SecurityHeaders(app, pages.style))
+    hooks = Hooks(site, SecurityHeaders(app, pages.style), webhooks or {}, unserved)
+    return Hits(site, hooks)
 
 
 @cache
