@@ -17,7 +17,7 @@ EXPLAIN = {
 }
 LEDGER = {"message", "occasion", "state", "reason", "planned_at", "sent_at", "answer", "history"}
 SEGMENT = {"text", "place", "met", "found", "children"}
-CAP = {"used", "messages", "held_by"}
+CAP = {"used", "messages", "held_by", "obeyed", "channel"}
 
 
 @pytest.fixture

@@ -99,11 +99,16 @@ def _tree(one: Explanation) -> Tree:
             "may be mailed" if one.refusal is None else f"may not be mailed: {one.refusal}",
         )
     )
-    cap = now.add(
-        line(one.cap_used < one.cap_messages, f"cap: {one.cap_used} of {one.cap_messages} places taken")
-    )
+    places = f"cap: {one.cap_used} of {one.cap_messages} places taken"
+    if one.cap_obeyed:
+        cap = now.add(line(one.cap_used < one.cap_messages, places))
+    else:
+        cap = now.add(line(None, f"{places}; this campaign does not ask"))
     for holder in one.cap_holders:
         cap.add(Text(holder))
+    if one.channel_cap is not None and one.cap_obeyed:
+        channel, used, messages = one.channel_cap
+        now.add(line(used < messages, f"cap of {channel}: {used} of {messages} places taken"))
     if one.window_opens is not None:
         now.add(line(None, f"the send window opens {one.window_opens:%Y-%m-%d %H:%M} UTC"))
     return top

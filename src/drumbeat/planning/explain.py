@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, or_, select
 from drumbeat.clock import zone_or
 from drumbeat.errors import UsageError
 from drumbeat.ledger.candidates import moment_of
-from drumbeat.ledger.cap import CapRule, counts
+from drumbeat.ledger.cap import CapRule, counts, rules_of
 from drumbeat.ledger.reach import unreachable
 from drumbeat.ledger.states import State
 from drumbeat.ledger.windows import next_open
@@ -73,6 +73,9 @@ class Explanation:
     cap_messages: int
     cap_holders: tuple[str, ...] = field(default=())
     window_opens: datetime | None = None
+    cap_obeyed: bool = True
+    channel_cap: tuple[str, int, int] | None = None
+    """The cap of the campaign's channel, where it has one: the channel, places taken, places there are."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the explanation as `drumbeat explain --json` prints it; the shape is in docs/commands.md."""
@@ -100,7 +103,15 @@ class Explanation:
             "trigger": [{"text": f.text, "met": f.met} for f in self.findings],
             "segment": verdict_json(self.segment) if self.segment is not None else None,
             "refusal": self.refusal,
-            "cap": {"used": self.cap_used, "messages": self.cap_messages, "held_by": list(self.cap_holders)},
+            "cap": {
+                "used": self.cap_used,
+                "messages": self.cap_messages,
+                "held_by": list(self.cap_holders),
+                "obeyed": self.cap_obeyed,
+                "channel": None
+                if self.channel_cap is None
+                else dict(zip(("channel", "used", "messages"), self.channel_cap, strict=True)),
+            },
             "window_opens": self.window_opens,
         }
 
@@ -171,7 +182,9 @@ def _explain_one(
             )
         ).where(customers.c.id == who.id)
     ).scalar()
-    holders = _cap_holders(connection, project, campaign, who, moment.as_of)
+    over_all, *of_channels = rules_of(project.config.cap)
+    holders = _cap_holders(connection, over_all, campaign, who, moment.as_of)
+    of_ours = [rule for rule in of_channels if rule.channel == settings.message.channel]
     opens = next_open(
         settings.send.window, zone_or(who.time_zone, project.config.time_zone).key, moment.as_of
     )
@@ -193,6 +206,18 @@ def _explain_one(
         cap_messages=project.config.cap.messages,
         cap_holders=holders,
         window_opens=opens if opens > moment.as_of else None,
+        cap_obeyed=campaign.obeys_cap,
+        channel_cap=next(
+            (
+                (
+                    str(rule.channel),
+                    len(_cap_holders(connection, rule, campaign, who, moment.as_of)),
+                    rule.messages,
+                )
+                for rule in of_ours
+            ),
+            None,
+        ),
     )
 
 
@@ -264,10 +289,9 @@ def _ledger_of(connection: Connection, campaign: str, customer_id: int) -> tuple
 
 
 def _cap_holders(
-    connection: Connection, project: Project, campaign: LoadedCampaign, who: Any, at: datetime
+    connection: Connection, rule: CapRule, campaign: LoadedCampaign, who: Any, at: datetime
 ) -> tuple[str, ...]:
-    """Return the mails that hold the person's places: campaign, occasion, state and when."""
-    rule = CapRule(project.config.cap.messages, project.config.cap.per)
+    """Return the messages that hold the person's places under a rule: campaign, occasion, state and when."""
     rows = connection.execute(
         select(messages.c.campaign, messages.c.occasion, messages.c.state, messages.c.sent_at)
         .join(customers, customers.c.id == messages.c.customer_id)
