@@ -174,7 +174,7 @@ def by_hand(url: str, project: str, port: int, limit: int) -> int:
             mail["From"] = Address(sender.name, addr_spec=sender.address)
             mail["To"] = Address(f"{row['first_name']} {row['last_name']}", addr_spec=row["email"])
             mail["Subject"] = rendered.subject
-            mail["Date"] = format_datetime(datetime.now(AS_OF.tzinfo))  # noqa: DTZ005 - it has a zone
+            mail["Date"] = format_datetime(datetime.now(AS_OF.tzinfo))
             mail["Message-ID"] = f"<{row['message_id']}@shop.example>"
             mail["List-Unsubscribe"] = f"<{unsubscribe_url}>"
             mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -33,10 +34,18 @@ def main() -> None:
     size: int = arguments.size
     with _folder(arguments.folder) as folder:
         project = _project(folder)
+        mails_project = _project(folder, "mails")
         figures = []
         for database, url in _stores(folder, arguments.databases):
             _say(f"{database}, {size:,} customers")
-            figures.append(_measure(database, url, size, project, folder, arguments))
+            one = _measure(database, url, size, project, folder, arguments)
+            if "delivery" in arguments.parts:
+                one["delivery"] = _measure_delivery(url, mails_project, folder, arguments)
+            if "hits" in arguments.parts:
+                from bench.hits import measure as measure_hits
+
+                one["hits"] = measure_hits(url, folder)
+            figures.append(one)
     if not figures:
         raise SystemExit("nothing measured: no PostgreSQL programs (initdb, pg_ctl) were found")
     print(_table(size, figures))
@@ -54,7 +63,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, help="where the stores are made (5 GB at a million); else a temporary one"
     )
-    parser.add_argument("--parts", nargs="+", default=["imports", "plans"], help="what to measure")
+    parser.add_argument(
+        "--parts", nargs="+", default=["imports", "plans", "delivery", "hits"], help="what to measure"
+    )
+    parser.add_argument("--mails", type=int, default=100_000, help="mails of the delivery")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[1, 2], help="workers of the delivery, in turn"
+    )
     parser.add_argument("--dry", action="store_true", help="do not write results.json")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (11 if arguments.size < 500_000 else 3)
@@ -73,12 +88,13 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _project(folder: Path) -> Path:
-    """Put the bench's campaigns together with the reference project's triggers and templates."""
-    project = folder / "project"
-    shutil.copytree(Path(__file__).with_name("project"), project)
+def _project(folder: Path, name: str = "project") -> Path:
+    """Put the bench's campaigns together with what they lack of the reference project's triggers and templates."""
+    project = folder / name
+    shutil.copytree(Path(__file__).with_name(name), project)
     for part in ("triggers", "templates"):
-        shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
+        if not (project / part).exists():
+            shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
     return project
 
 
@@ -108,6 +124,45 @@ def _measure(
         _say(f"  generated in {_do('fill', url=url, customers=size)['seconds']:.0f} s")
         figures["plan"] = _measure_plans(url, project, arguments.rounds)
     return figures
+
+
+def _measure_delivery(url: str, project: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Hand the same mails over by Drumbeat and the obvious way, by as many processes each, in turn."""
+    from bench.delivery import sink
+
+    mails: int = arguments.mails
+    few = min(mails, 10_000)
+    found: dict[str, Any] = {"mails": mails, "workers": {}}
+    for workers in arguments.workers:
+        _do("fill_mails", url=url, mails=mails)
+        with sink(folder) as (port, name):
+            before = _do_at_once("send_bare", workers, url=url, project=str(project), port=port, mails=few)
+            ours = _do_at_once("send", workers, url=url, project=str(project), port=port)
+            after = _do_at_once("send_bare", workers, url=url, project=str(project), port=port, mails=few)
+        left = _do("states", url=url)
+        if left != {"sent": mails} or sum(one["rows"] for one in ours) != mails:
+            raise SystemExit(f"not every mail was sent once: {left}")
+        rates = [_rate(one) for one in (ours, before, after)]
+        found["sink"] = name
+        found["workers"][str(workers)] = {
+            "mails_per_s": round(rates[0]),
+            "bare_per_s": [round(rate) for rate in rates[1:]],
+            "ratio": round(rates[0] / median(rates[1:]), 2),
+            "peak_mb": round(max(one["peak"] for one in ours) / 2**20),
+            "cpu_us_per_mail": round(sum(one["cpu_seconds"] for one in ours) / mails * 1e6),
+        }
+        _say(f"  delivery by {workers}: {found['workers'][str(workers)]}")
+    return found
+
+
+def _rate(runs: list[dict[str, Any]]) -> float:
+    """Return messages a second of processes that ran at once."""
+    return float(sum(one["rows"] for one in runs) / max(one["seconds"] for one in runs))
+
+
+def _do_at_once(task: str, workers: int, **order: Any) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda _: _do(task, **order), range(workers)))
 
 
 def _measure_imports(url: str, size: int, folder: Path) -> dict[str, Any]:
@@ -195,12 +250,20 @@ def _table(size: int, figures: list[dict[str, Any]]) -> str:
             name = f"plan, {plan['candidates']:,} candidates"
             row(name, f"{times[0]:.2f} s", f"{times[1]:.2f} s", times[0] / times[1])
             row("peak memory of that process", f"{plan['peak_mb']} MB", f"{bare['peak_mb']} MB")
+        for workers, sent in one.get("delivery", {}).get("workers", {}).items():
+            name = f"delivery, {one['delivery']['mails']:,} mails, {workers} worker{'s' if workers != '1' else ''}"
+            bare_rate = f"{median(sent['bare_per_s']):,.0f} /s *"
+            row(name, f"{sent['mails_per_s']:,} /s", bare_rate, sent["ratio"])
+            row("peak memory of a worker", f"{sent['peak_mb']} MB", "")
         for kind, ways in one.get("imports", {}).items():
             ours, theirs = ways["load"], ways["load_bare"]
             rates = [w["rows"] / w["seconds"] for w in (ours, theirs)]
             name = f"import, {ours['rows']:,} {kind}"
             row(name, f"{rates[0]:,.0f} /s", f"{rates[1]:,.0f} /s", rates[1] / rates[0])
             row("peak memory of that process", f"{ours['peak_mb']} MB", f"{theirs['peak_mb']} MB")
+    lines.append(
+        "  * EmailMessage and smtplib, nothing written down; the ratio is the other way round: more is better"
+    )
     return "\n".join(lines)
 
 

@@ -10,11 +10,12 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from bench import bare, imports
+from bench import bare, delivery, imports
 from bench.setting import AS_OF, CAMPAIGNS, FIRST_RUN, Raw
 
 
@@ -125,7 +126,48 @@ def load_bare(url: str, kind: str, file: str) -> dict[str, Any]:
     return imports.measured(lambda: imports.by_hand(url, kind, Path(file)), _peak)
 
 
+def fill_mails(url: str, mails: int) -> dict[str, Any]:
+    """Make an empty store and plan so many newsletters in it."""
+    imports.empty(url)
+    started = time.perf_counter()
+    delivery.fill(url, mails)
+    return {"seconds": time.perf_counter() - started}
+
+
+def send(url: str, project: str, port: int) -> dict[str, Any]:
+    """Deliver all that is due with one worker."""
+    return _timed(lambda: delivery.by_drumbeat(url, project, port))
+
+
+def send_bare(url: str, project: str, port: int, mails: int) -> dict[str, Any]:
+    """Send the first mails with EmailMessage and smtplib."""
+    return _timed(lambda: delivery.by_hand(url, project, port, mails))
+
+
+def states(url: str) -> dict[str, Any]:
+    """Count the messages by state."""
+    return delivery.left(url)
+
+
+def _timed(run: Callable[[], int]) -> dict[str, Any]:
+    before = _peak()
+    started, cpu = time.perf_counter(), time.process_time()
+    rows = run()
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds,
+        "cpu_seconds": time.process_time() - cpu,
+        "rows": rows,
+        "peak": _peak(),
+        "before": before,
+    }
+
+
 TASKS = {
+    "fill_mails": fill_mails,
+    "send": send,
+    "send_bare": send_bare,
+    "states": states,
     "plan": plan,
     "plan_bare": plan_bare,
     "undo": undo,

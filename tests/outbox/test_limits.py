@@ -359,7 +359,7 @@ def test_a_server_that_asks_us_to_wait_is_passed_over_while_the_other_goes_on(
 def test_all_workers_together_hold_no_more_connections_than_a_server_allows(
     store: Engine, clock: FixedClock, now: datetime, tmp_path: Path
 ) -> None:
-    project = two_servers(tmp_path / "shop", connections=3, max_connections=4)
+    project = two_servers(tmp_path / "shop", connections=3, total_connections=4)
     fill(store, 10, now)
     held = {"worker": "other", "wanted": 3, "most": 4, "at": now, "until": now + HOUR}
     assert take_slots(store, "server:slow:25", **held) == 3

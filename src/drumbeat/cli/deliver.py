@@ -124,6 +124,9 @@ def _deliver(
         while True:
             before = counts.total()
 
+            def pause(seconds: float) -> None:
+                stopped.wait(seconds)
+
             def done(number: int, before: int = before) -> None:
                 show_done(before + number)
 
@@ -136,7 +139,7 @@ def _deliver(
                 limit=limit,
                 progress=done,
                 stop=stopped.is_set,
-                sleep=None if isinstance(clock, FixedClock) else stopped.wait,
+                sleep=None if isinstance(clock, FixedClock) else pause,
                 letters=letters,
             )
             counts.update(asdict(delivered))

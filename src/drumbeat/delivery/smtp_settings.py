@@ -40,9 +40,6 @@ class SmtpHost(Model):
         description="The name we greet with; default: our address, such as [192.0.2.1]",
     )
     connections: int = Field(1, ge=1, le=100, description="At most so many connections of one worker")
-    max_connections: int | None = Field(
-        None, ge=1, description="At most so many connections of all workers together"
-    )
     total_connections: int | None = Field(
         None, ge=1, description="At most so many connections of all workers together"
     )

@@ -329,8 +329,8 @@ class _Run:
         start = 0
         for lot in lots:
             connections.use(lot)
-            self._one_chunk(channel, backend, work[start : start + lot.count])
-            start += lot.count
+            self._one_chunk(channel, backend, work[start : start + lot.messages])
+            start += lot.messages
         self._put_off([(item, then) for item, _ in work[start:]])
 
     def _one_chunk(self, channel: str, backend: Backend, work: Work) -> None:
@@ -410,7 +410,7 @@ def _server_limits(project: Project, backend: Backend) -> dict[str, ServerLimit]
     if backend.name != "smtp":
         return {}
     return {
-        host.name: ServerLimit(host.connections, host.max_connections, host.rate)
+        host.name: ServerLimit(host.connections, host.total_connections, host.rate)
         for host in project.config.delivery.smtp.hosts
     }
 

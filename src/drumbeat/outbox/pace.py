@@ -46,7 +46,7 @@ class ServerLimit:
 class Lot(NamedTuple):
     """So many messages to hand over through these servers, with so many connections each."""
 
-    count: int
+    messages: int
     connections: Mapping[str, int]
 
 
