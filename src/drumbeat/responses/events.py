@@ -49,6 +49,9 @@ NOT_SENT = frozenset({Kind.REJECTED, Kind.FAILED})
 PROVES_SENT = frozenset(Kind) - NOT_SENT - {Kind.SUBSCRIBED, Kind.UNKNOWN}
 """Kinds that a message cannot cause unless it was taken over."""
 
+PLAIN = frozenset({Kind.QUEUED, Kind.SENT, Kind.DELIVERED, Kind.OPENED, Kind.CLICKED})
+"""Kinds that say all there is to say; of others the provider's own words are kept with the response."""
+
 ABOUT_ADDRESS = frozenset(
     {Kind.BOUNCED, Kind.DEFERRED, Kind.REJECTED, Kind.FAILED, Kind.COMPLAINED, Kind.AUTORESPONDED}
 )
@@ -187,7 +190,7 @@ def _fact(telling: Telling, found: Found | None, machines: Machines) -> _Fact:
     # The recipient that was told may be one that the reader forwards to: it never got a mail of ours.
     address = found.address_key if found is not None else address_key(event.recipient)
     actor, rule = _actor(event, machines)
-    told_of = event.raw if event.kind not in (Kind.OPENED, Kind.CLICKED) else {}
+    told_of = event.raw if event.kind not in PLAIN else {}
     bounce, reason = _judged(event)
     response = Response(
         message_id=None if found is None else found.message_id,

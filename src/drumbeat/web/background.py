@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from threading import Event, Thread
+from time import monotonic
 
 from drumbeat.errors import DrumbeatError
 
@@ -16,7 +17,7 @@ EVERY_S = 1.0
 class Background:
     """Calls `work` again and again; it returns whether there may be more to do at once.
 
-    An error is logged, once as long as it stays the same, and the work is tried again.
+    Where there is, it pauses for as long as the last piece took: those who wait for an answer come first. An error is logged, once as long as it stays the same, and the work is tried again.
     """
 
     def __init__(self, work: Callable[[], bool], every_s: float = EVERY_S) -> None:
@@ -37,6 +38,7 @@ class Background:
         told = ""
         while not self._stop.is_set():
             more = False
+            started = monotonic()
             try:
                 more = self._work()
                 told = ""
@@ -48,5 +50,4 @@ class Background:
                         log.warning("what came in is worked on later: %s", words)
                     else:
                         log.exception("what came in is worked on later")
-            if not more:
-                self._stop.wait(self._every)
+            self._stop.wait(monotonic() - started if more else self._every)
