@@ -17,7 +17,8 @@ EVERY_S = 1.0
 class Background:
     """Calls `work` again and again; it returns whether there may be more to do at once.
 
-    Where there is, it pauses for as long as the last piece took: those who wait for an answer come first. An error is logged, once as long as it stays the same, and the work is tried again.
+    Where there is, it pauses for as long as the last piece took: those who wait for an answer come first. An
+    error is logged, once as long as it stays the same, and the work is tried again.
     """
 
     def __init__(self, work: Callable[[], bool], every_s: float = EVERY_S) -> None:
