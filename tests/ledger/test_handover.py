@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
-from drumbeat.ledger.cap import CapRule
 from drumbeat.ledger import handover
+from drumbeat.ledger.cap import CapRule
 from drumbeat.ledger.handover import Wanted
 from drumbeat.ledger.states import Reason, State
 from drumbeat.planning.plan import plan

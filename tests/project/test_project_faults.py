@@ -35,9 +35,11 @@ Faults = Callable[[], list[str]]
         ("cap: {per: 0s}", ":6:12 DB020 cap.per: must be longer than 0s, or there is no cap at all."),
         (
             "delivery: {backend: smpt}",
-            ":6:21 DB020 delivery.backend: found 'smpt'; expected 'smtp', 'file', 'console', 'ses', 'sendgrid',"
-            " 'mailgun', 'postmark', 'brevo', 'mailjet', 'sparkpost', 'resend' or 'unisender_go'."
-            " Did you mean 'smtp'?",
+            (
+                ":6:21 DB020 delivery.backend: found 'smpt'; expected 'smtp', 'file', 'console', 'ses',"
+                " 'sendgrid', 'mailgun', 'postmark', 'brevo', 'mailjet', 'sparkpost', 'resend' or"
+                " 'unisender_go'. Did you mean 'smtp'?"
+            ),
         ),
         ("delivery: {smtp: {prt: 25}}", ":6:19 DB021 unknown key 'prt'. Did you mean 'port'?"),
         ("currncy: GBP", ":6:1 DB021 unknown key 'currncy'. Did you mean 'currency'?"),

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select, text
+from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import text as sql
 
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import carts, consents, customers, message_events, messages, outbox, runs
@@ -170,7 +171,7 @@ def plan_mails(
         if engine.dialect.name == "postgresql":
             # Ids of our own choice leave the sequence behind.
             last = "SELECT setval(pg_get_serial_sequence('messages', 'id'), max(id)) FROM messages"
-            connection.execute(text(last))
+            connection.execute(sql(last))
     return [row["id"] for row in rows]
 
 
