@@ -67,12 +67,10 @@ def organisational(dns: Dns, domain: str) -> str:
     """Return the organisational domain, which relaxed alignment compares. Raises NoDnsAnswerError."""
     records = walk(dns, domain).records
     for record in records:
-        psd = record.tags.get("psd", "u").lower()
-        if psd == "n":
-            return record.domain
-        if psd == "y" and record.domain != domain:
+        if record.tags.get("psd", "u").lower() == "y" and record.domain != domain:
             below = domain[: -len(record.domain) - 1].rpartition(".")[2]
             return f"{below}.{record.domain}"
+    # With psd=n the walk ended, so that this record is the last one too.
     return records[-1].domain if records else domain
 
 

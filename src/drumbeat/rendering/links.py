@@ -4,9 +4,10 @@ The target of a click is inside the token and signed with it: no table to look t
 redirect, since nobody without the key can make a token that leads elsewhere. Token: base64url, without
 padding, of
 
-    kind (1: c, o, u, p or y) · key id (1) · message id (8, big-endian) · URL (UTF-8, clicks only) · MAC (16)
+    kind (1: c, h, o, u, p or y) · key id (1) · message id (8, big-endian) · URL (UTF-8, clicks only) · MAC (16)
 
-A confirmation (y) names an opt-in in the place of the message. MAC: BLAKE2b keyed, with the kind as its own domain (`person`). Measured at 1.24 million a second.
+A confirmation (y) names an opt-in in the place of the message. MAC: BLAKE2b keyed, with the kind as its own
+domain (`person`). Measured at 1.24 million a second.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import html as html_text
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 
@@ -27,14 +29,15 @@ SHORTEST_KEY = 16
 MAIL_TOKEN = 26
 """Characters of a mail token."""
 _HEAD = 10
-_KINDS = "coupy"
+_KINDS = "choupy"
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """What a token says. `url`: a click's target, else None.
 
-    `kind`: c click, o open, u unsubscribe, p preferences; y confirms an opt-in, whose id stands in `message_id`.
+    `kind`: c click, h the hidden link, o open, u unsubscribe, p preferences; y confirms an opt-in, whose id
+    stands in `message_id`.
     """
 
     kind: str
@@ -52,14 +55,15 @@ class Links:
 
     `base_url`: where `drumbeat serve` is reached, without a trailing slash. `key`: secret bytes, or several
     of them: the first signs, all are accepted, so that a key can be replaced while old mails are still read.
-    Raises UsageError for a key under 16 bytes.
+    `hidden_link`: `tracked` adds the link that only machines follow. Raises UsageError for a key under 16 bytes.
     """
 
-    def __init__(self, base_url: str, key: bytes | Sequence[bytes]) -> None:
+    def __init__(self, base_url: str, key: bytes | Sequence[bytes], *, hidden_link: bool = False) -> None:
         keys = [key] if isinstance(key, bytes) else list(key)
         if not keys or any(len(k) < SHORTEST_KEY for k in keys):
             raise UsageError(f"the key for links is too short; expected at least {SHORTEST_KEY} bytes")
         self.base_url = base_url.rstrip("/")
+        self.hidden_link = hidden_link
         # BLAKE2b takes keys of at most 64 bytes; hashing also makes the length even.
         self._keys = [blake2b(k, digest_size=32, person=b"drumbeat.links").digest() for k in keys]
         self._ids = [blake2b(k, digest_size=1, person=b"drumbeat.key").digest() for k in self._keys]
@@ -73,6 +77,10 @@ class Links:
     def open(self, message_id: int) -> str:
         """Return the address of the picture that records an open."""
         return f"{self.base_url}/o/{self._token('o', message_id)}"
+
+    def hidden(self, message_id: int) -> str:
+        """Return the address that no reader sees: whoever asks for it follows every link of a mail."""
+        return f"{self.base_url}/c/{self._token('h', message_id)}"
 
     def unsubscribe(self, message_id: int) -> str:
         """Return the address that a POST unsubscribes at (RFC 8058) and a GET shows a page for."""
@@ -171,6 +179,9 @@ _BODY_END = re.compile(r"</body\s*>", re.IGNORECASE)
 def tracked(html: str, links: Links, message_id: int) -> str:
     """Return the HTML with each web link leading through a click link, and the open picture at its end.
 
+    Where `links.hidden_link` says so, a link without content stands beside the picture: it has no width, no
+    text and no place in the order of tabs, so only what goes through a mail's source follows it. Nothing is
+    hidden by style: filters count that as a spammer's trick.
     Left alone: links to Drumbeat's own pages (unsubscribe), mailto, tel, anchors, and `<a data-track="off">`.
     The text part is never rewritten: a signed link of 150 characters is unreadable there.
     """
@@ -178,23 +189,37 @@ def tracked(html: str, links: Links, message_id: int) -> str:
     made: dict[str, str] = {}
 
     def rewrite(match: re.Match[str]) -> str:
-        tag_end = html.find(">", match.end())
-        url = html_text.unescape(match.group(2) if match.group(2) is not None else match.group(3)).strip()
+        before, double, single = match.groups()
+        url = _target(single if double is None else double)
+        if url is None or url.startswith(own):
+            return match.group()
         if (
-            url.startswith(own)
-            or not is_web_address(url)
-            or 'data-track="off"' in html[match.start() : tag_end]
+            'data-track="off"' in before
+            or 'data-track="off"' in html[match.end() : html.find(">", match.end())]
         ):
             return match.group()
-        if url not in made:
-            made[url] = links.click(message_id, url)
-        return f'{match.group(1)}"{made[url]}"'
+        if (link := made.get(url)) is None:
+            link = made[url] = links.click(message_id, url)
+        return f'{before}"{link}"'
 
     rewritten = _HREF.sub(rewrite, html)
     picture = (
         f'<img src="{links.open(message_id)}" width="1" height="1" alt="" style="display:block;border:0">'
     )
-    ends = list(_BODY_END.finditer(rewritten))
+    if links.hidden_link:
+        picture += f'<a href="{links.hidden(message_id)}" tabindex="-1" aria-hidden="true"></a>'
+    # The search ignores case, which is slow; what comes before the last plain one need not be searched.
+    ends = list(_BODY_END.finditer(rewritten, max(rewritten.rfind("</body>"), 0)))
     if not ends:
         return rewritten + picture
     return rewritten[: ends[-1].start()] + picture + rewritten[ends[-1].start() :]
+
+
+@lru_cache(maxsize=4096)
+def _target(written: str) -> str | None:
+    """Return the web address of an href as it is written in HTML; None for what is not tracked.
+
+    Kept, since most links are those of many mails.
+    """
+    url = html_text.unescape(written).strip()
+    return url if is_web_address(url) else None
