@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,9 @@ from drumbeat.clock import FixedClock
 from drumbeat.delivery import Answer, Outcome
 from drumbeat.errors import DeliveryError
 from drumbeat.outbox.deliver import deliver
+from drumbeat.outbox.uncertain import list_uncertain
 from drumbeat.planning.plan import plan
+from drumbeat.project.limits import WarmUp
 from drumbeat.project.load import Project
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.tables import consents, customers, messages, outbox, responses, suppressions, tasks
@@ -316,3 +319,31 @@ def test_a_number_that_changes_after_the_mark_is_not_written_to_any_more(
     assert deliver(store, project, clock=clock, others={"sms": Changing()}).sent == 1
     assert seen == [PHONE, "+447700900999"]
     assert ledger(store)[0][3] == "tel:+447700900999"
+
+
+def test_the_warm_up_of_a_sender_is_of_its_mails_alone(
+    store: Engine, make: Make, people: Any, reader: int, clock: FixedClock, now: datetime
+) -> None:
+    """Mailbox providers learn nothing of a sender's texts."""
+    project = make(["sms", "mail"])
+    shop = project.config.senders["shop"].model_copy(update={"warm_up": WarmUp(start=1)})
+    project = replace(project, config=project.config.model_copy(update={"senders": {"shop": shop}}))
+    people.happen("sms", reader, now - HOUR, 2)
+    people.happen("mail", reader, now - HOUR, 2)
+    plan(store, project, as_of=now)
+    mails = RecordingBackend()
+    assert deliver(store, project, clock=clock, backend=mails).sent == 3
+    assert len(mails.accepted) == 1
+
+
+def test_what_is_uncertain_is_listed_with_the_address_it_went_to(
+    store: Engine, make: Make, people: Any, reader: int, clock: FixedClock, now: datetime
+) -> None:
+    with provider_server(lambda call: DROP_AFTER) as server:
+        project = make(["sms"], "sms: {backend: twilio}", twilio(server.url))
+        occur(people, reader, now, "sms")
+        plan(store, project, as_of=now)
+        deliver(store, project, clock=clock)
+    with reading(store) as connection:
+        (found,) = list_uncertain(connection)
+    assert (found.customer, found.email) == ("c1", f"tel:{PHONE}")

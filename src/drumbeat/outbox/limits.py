@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, delete, func, select
 
 from drumbeat.clock import start_of_day, zone
 from drumbeat.delivery import Answer, Outcome, Scope
+from drumbeat.ledger.reach import MAIL
 from drumbeat.outbox.batch import Item
 from drumbeat.project.limits import Limits, WarmUp
 from drumbeat.project.load import Project
@@ -76,7 +77,7 @@ def admit(engine: Engine, project: Project, items: Sequence[Item], *, at: dateti
         name: sender.warm_up for name, sender in project.config.senders.items() if sender.warm_up is not None
     }
     keys = {_domain_key(item) for item in items if item.domain}
-    counted = {f"warm_up:{item.sender}" for item in items if item.sender in warm}
+    counted = {f"warm_up:{item.sender}" for item in items if _warms_up(item, warm)}
     limited = any(limits.of(item.domain) is not None for item in items if item.domain)
     if not limited and not counted:
         with reading(engine) as connection:
@@ -127,13 +128,18 @@ def _until(
         if domain.next_at is not None and domain.next_at >= at + BURST:
             domain.queued_until = max(domain.next_at, domain.queued_until or at) + gap
             return max(domain.queued_until - gap - BURST, at + SOON)
-    if item.sender in warm:
+    if _warms_up(item, warm):
         over = _warm_up(item.sender, known, warm[item.sender], project, at)
         if over is not None:
             return over
     if limit is not None and limit.rate is not None and domain is not None:
         domain.next_at = max(domain.next_at or at, at) + interval(limit.rate)
     return None
+
+
+def _warms_up(item: Item, warm: Mapping[str, WarmUp]) -> bool:
+    """Say whether the message is one by which mailbox providers get to know its sender."""
+    return item.channel == MAIL and item.sender in warm
 
 
 def _warm_up(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, select
 
+from drumbeat.ledger.reach import MAIL
 from drumbeat.ledger.states import State
 from drumbeat.store.tables import customers, messages
 
@@ -31,7 +32,8 @@ def list_uncertain(
         select(
             messages.c.id,
             customers.c.external_id,
-            customers.c.email,
+            # As suppressions name it: tel:+44... Of a mail as it is written.
+            case((messages.c.channel == MAIL, customers.c.email), else_=messages.c.address_key),
             messages.c.campaign,
             messages.c.occasion,
             messages.c.sent_at,
