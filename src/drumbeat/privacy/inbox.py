@@ -31,12 +31,12 @@ PAGE_BYTES = 8 * 2**20
 UNPACKED = 32 * 2**20
 """No more is unpacked of a body: what packs itself smaller than that is no provider's."""
 
-_UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
-_ESCAPED = re.compile(r"\\([\"\\/bfnrt])")
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\/bfnrt]))")
 _LETTERS: Mapping[str, str] = {"b": " ", "f": " ", "n": "\n", "r": "\n", "t": "\t"}
 _BASE64 = re.compile(
-    rb"(?:[A-Za-z0-9+/]{40,}={0,2}[ \t]*\r?\n?)+(?:[A-Za-z0-9+/]+={0,2})?|[A-Za-z0-9+/]{16,}={0,2}"
+    rb"(?:^[A-Za-z0-9+/]{16,}|[A-Za-z0-9+/]{40,})(?:[ \t]*\r?\n[A-Za-z0-9+/]+)*={0,2}", re.MULTILINE
 )
+"""Lines of base64, as mails have them, and longer runs of it anywhere."""
 
 
 class Row(NamedTuple):
@@ -119,8 +119,12 @@ def _texts(data: bytes) -> Iterator[str]:
 
 
 def _unescaped(text: str) -> str:
-    text = _UNICODE.sub(lambda found: chr(int(found.group(1), 16)), text)
-    return _ESCAPED.sub(lambda found: _LETTERS.get(found.group(1), found.group(1)), text)
+    return _ESCAPED.sub(_letter, text)
+
+
+def _letter(found: re.Match[str]) -> str:
+    number, letter = found.groups()
+    return chr(int(number, 16)) if number else _LETTERS.get(letter, letter)
 
 
 def _unpacked(body: bytes) -> Iterator[bytes]:

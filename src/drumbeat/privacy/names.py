@@ -28,7 +28,11 @@ _ANY_ADDRESS = re.compile(r"@|%40|&#64;|\(at\)")
 _NOT_BEFORE, _NOT_AFTER = r"(?<![\w.+-])", r"(?![\w-])(?!\.\w)"
 
 _RUNS = re.compile(r"[a-z0-9]{10,}")
-TOKEN = re.compile(r"(?=([a-z2-7]{26}))")
+TOKEN_LENGTH = 26
+LONGEST_RUN = 200
+"""A token stands by itself, or in an address with little around it; not inside a megabyte of base64."""
+
+TOKEN = re.compile(rf"(?=([a-z2-7]{{{TOKEN_LENGTH}}}))")
 
 
 class Names:
@@ -54,8 +58,9 @@ class Names:
         self._tokens = frozenset(tokens)
         self._remote = {_longest_run(one.lower()): one.lower() for one in remote_ids if len(one) >= 10}
         self._remote.pop("", None)
-        spelled = sorted({form for key in self.addresses for form in spellings(key)}, key=len, reverse=True)
-        self._address = _any_of(spelled, _NOT_BEFORE, _NOT_AFTER)
+        spelled = {form: hint for key in self.addresses for form, hint in spellings(key)}
+        self._hints = sorted(set(spelled.values()))
+        self._address = _compiled(sorted(spelled, key=len, reverse=True), _NOT_BEFORE, _NOT_AFTER)
         self._word = _words([*words, *self.ids, *(name for pair in self._full_names for name in pair)])
         self._id = _words(self.ids)
         self._digits = [
@@ -71,17 +76,19 @@ class Names:
 
     def named(self, text: str) -> bool:
         """Say whether a text, case-folded, names one of their addresses or messages."""
-        if self._address is not None and self._address.search(text):
+        # Most texts hold neither part of any address: to look for the parts is a hundred times as quick.
+        if any(one in text and other in text for one, other in self._hints) and self._address.search(text):
             return True
         runs = set(_RUNS.findall(text)) if self._tokens or self._remote else set()
         if any(one in text for run in runs if (one := self._remote.get(run)) is not None):
             return True
-        return any(token in self._tokens for run in runs if len(run) >= 26 for token in TOKEN.findall(run))
+        long_enough = (run for run in runs if TOKEN_LENGTH <= len(run) <= LONGEST_RUN)
+        return any(token in self._tokens for run in long_enough for token in TOKEN.findall(run))
 
     def names_row(self, cells: Iterable[str]) -> bool:
         """Say whether a row of a table in a file is about them: an address, an id, or first and last name are in it."""
         folded = [cell.strip().casefold() for cell in cells]
-        if any(self.named(cell) or (self._id is not None and self._id.search(cell)) for cell in folded):
+        if any(self.named(cell) or self._id.search(cell) for cell in folded):
             return True
         return any(first in folded and last in folded for first, last in self._full_names)
 
@@ -90,7 +97,7 @@ class Names:
         folded = text.casefold()
         if _ANY_ADDRESS.search(folded) or self.named(folded):
             return False
-        if self._word is not None and self._word.search(folded):
+        if self._word.search(folded):
             return False
         digits = re.sub(r"[\s().\-/]", "", folded)
         return not any(number in digits for number in self._digits)
@@ -130,28 +137,35 @@ def texts_of(value: Any) -> Iterator[str]:
             yield from texts_of(one)
 
 
-def spellings(key: str) -> list[str]:
-    """Return patterns of the ways in which an address, as suppressions name it, may be written in small letters."""
+def spellings(key: str) -> list[tuple[str, tuple[str, str]]]:
+    """Return patterns of the ways in which an address, as suppressions name it, may be written, case-folded.
+
+    Each with two parts that must both be in a text, or it cannot match.
+    """
     if key.startswith("tel:"):
         digits = key.removeprefix("tel:").lstrip("+")
-        return [rf"(?:\+|%2b|00)?{re.escape(digits)}"]
+        return [(rf"(?:\+|%2b|00)?{re.escape(digits)}", (digits, digits))]
     if key.startswith("tg:"):
         # A chat's number alone is no sign: any number may be the same one.
-        return [rf"tg:{re.escape(key[3:])}", rf'"chat_?id"\s*:\s*"?{re.escape(key[3:])}']
+        chat = key.removeprefix("tg:")
+        forms = (rf"tg:{re.escape(chat)}", rf'"chat_?id"\s*:\s*"?{re.escape(chat)}')
+        return [(form, (chat, chat)) for form in forms]
     local, _, domain = key.rpartition("@")
     domains = {domain}
     with suppress(idna.IDNAError, UnicodeError):
         domains.add(idna.decode(domain).casefold())
-    return [f"{re.escape(local.casefold())}{_AT}{re.escape(one)}" for one in sorted(domains)]
+    name = local.casefold()
+    return [(f"{re.escape(name)}{_AT}{re.escape(one)}", (name, one)) for one in sorted(domains)]
 
 
-def _any_of(patterns: Collection[str], before: str, after: str) -> re.Pattern[str] | None:
-    return re.compile(f"{before}(?:{'|'.join(patterns)}){after}") if patterns else None
+def _compiled(patterns: Collection[str], before: str, after: str) -> re.Pattern[str]:
+    """Return what finds any of the patterns; without any it finds nothing."""
+    return re.compile(f"{before}(?:{'|'.join(patterns)}){after}" if patterns else r"(?!)")
 
 
-def _words(words: Iterable[str]) -> re.Pattern[str] | None:
+def _words(words: Iterable[str]) -> re.Pattern[str]:
     folded = sorted({word.strip().casefold() for word in words} - {""}, key=len, reverse=True)
-    return _any_of([re.escape(word) for word in folded], r"(?<!\w)", r"(?!\w)")
+    return _compiled([re.escape(word) for word in folded], r"(?<!\w)", r"(?!\w)")
 
 
 def _longest_run(text: str) -> str:
