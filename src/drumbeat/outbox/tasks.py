@@ -12,8 +12,7 @@ from drumbeat.errors import UsageError
 from drumbeat.store import audit
 from drumbeat.store.tables import customers, messages, tasks
 
-OPEN, DONE, CANCELLED = "open", "done", "cancelled"
-STATES = (OPEN, DONE, CANCELLED)
+OPEN = "open"
 
 
 class Task(NamedTuple):
@@ -62,7 +61,7 @@ def find_task(connection: Connection, task_id: int, *, at: datetime) -> Task:
 def close_task(
     connection: Connection, task_id: int, state: str, *, at: datetime, by: str, note: str | None = None
 ) -> Task:
-    """Mark an open task as DONE or CANCELLED, and return it. Raises UsageError for one that is closed, or is none.
+    """Mark an open task as `done` or `cancelled`, and return it. Raises UsageError for one that is closed, or is none.
 
     Of two who close it at once, one does.
     """
