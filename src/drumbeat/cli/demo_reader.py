@@ -56,7 +56,8 @@ def read_letter(file: Path, base_url: str) -> Letter:
         to=message["To"].addresses[0].addr_spec,
         subject=str(message["Subject"]),
         pixel=pixel.group(1) if pixel else None,
-        links=tuple(re.findall(rf'href="({here}/c/[^"]+)"', html)),
+        # Not the one that no reader sees: it has nothing to click on.
+        links=tuple(re.findall(rf'href="({here}/c/[^"]+)"(?! tabindex="-1")', html)),
         unsubscribe=header.group(1) if header else None,
     )
 
