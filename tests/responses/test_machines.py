@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from drumbeat.cli import cli
+from drumbeat.cli.output import guarded
 from drumbeat.errors import ProjectError, UsageError
 from drumbeat.responses.kinds import Actor, Kind
 from drumbeat.responses.machines import Machines, Rule, judge, load_machines, rules, shipped
@@ -122,3 +124,14 @@ def test_networks_of_every_length_are_found_and_none_beside_them():
     assert not Networks([])
     with pytest.raises(UsageError, match="is no network"):
         Networks(["10.0.0.0/99"])
+
+
+def test_validate_tells_faults_in_machines_yaml_with_all_others(make_project, capsys):
+    root = make_project().root
+    (root / "machines.yaml").write_text("- {rule: x, class: human}\n")
+    guarded(cli, ["validate", "-C", str(root)])
+    assert "machines.yaml" not in capsys.readouterr().err
+    (root / "machines.yaml").write_text("- {rule: x, class: human, network: [nowhere]}\n")
+    assert guarded(cli, ["validate", "-C", str(root)]) == 3
+    told = capsys.readouterr().err
+    assert "machines.yaml:1:3 DB070 x: 'nowhere' is no network" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -23,7 +24,8 @@ def command(project_dir: Path | None, as_json: bool, write_schemas: bool) -> Non
     A fault is one line, `file:line:column CODE text`. Exits with 3 where there is one.
     """
     root = project_root(project_dir)
-    project, issues = check_project(root)
+    project, found = check_project(root)
+    issues = [*found, *_machines(root)]
     if as_json:
         emit_json({"ok": not issues, "issues": [_as_json(issue) for issue in issues]})
         click.get_current_context().exit(ProjectError.exit_code if issues else 0)
@@ -39,6 +41,19 @@ def command(project_dir: Path | None, as_json: bool, write_schemas: bool) -> Non
         return
     names = ", ".join(project.campaigns)
     click.echo(f"{len(project.campaigns)} campaigns are sound: {names}")
+
+
+def _machines(root: Path) -> Sequence[Issue]:
+    """Return the faults of the project's own rules on what is a machine, where it has some."""
+    if not (root / "machines.yaml").exists():
+        return ()
+    from drumbeat.responses.machines import load_machines
+
+    try:
+        load_machines(root)
+    except ProjectError as error:
+        return error.issues
+    return ()
 
 
 def _as_json(issue: Issue) -> dict[str, object]:
