@@ -146,10 +146,12 @@ def test_campaigns_are_planned_by_priority_then_name(project_root: Path) -> None
     loaded = load_project(project_root)
     assert [c.name for c in loaded.planned_campaigns] == [
         "confirm_subscription",
+        "vip_cart_call",
         "abandoned_cart",
         "expiring_promo",
         "birthday",
         "anniversary",
+        "promo_last_day",
         "newsletter",
     ]
     assert loaded.config.cap.messages == 4
