@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from drumbeat.delivery.mailgun import MailgunSettings
+from drumbeat.errors import DeliveryError
 from drumbeat.responses.inbox import Desk, work
 from drumbeat.responses.webhooks import Verified
 from drumbeat.responses.webhooks.mailgun import MailgunWebhook
@@ -208,4 +209,18 @@ def test_a_fault_of_ours_in_the_check_is_told_and_the_provider_calls_again(store
         assert (answer.status_code, answer.content) == (500, b"")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "a call of broken cannot be checked" in caplog.text
+    assert scene.count("inbox") == 0
+
+
+def test_a_call_that_cannot_be_checked_now_comes_again(store, serve, scene, caplog):
+    class Unreachable:
+        name = "unreachable"
+
+        def verify(self, call):
+            raise DeliveryError("the certificate cannot be fetched: no route to host")
+
+    with serve(store, webhooks={"unreachable": Unreachable()}) as server:
+        answer = post(server, b"{}", "unreachable")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "a call of unreachable cannot be checked now: the certificate" in caplog.text
     assert scene.count("inbox") == 0

@@ -4,8 +4,8 @@
     GET, HEAD /hooks/{provider}  200: some providers ask whether we are there before they take the address
 
 403 for a call that is forged or stale, 404 for a provider that is not served, 413 for more than 10 MB, 503
-where it cannot be kept and 500 for a fault of ours: providers call again after these. What the caller sees is
-never more than the status.
+where it cannot be kept, or checked now, and 500 for a fault of ours: providers call again after these. What the
+caller sees is never more than the status.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from drumbeat.errors import DeliveryError
 from drumbeat.responses.arrived import arrived_call
 from drumbeat.responses.webhooks import Forged, Stale, Webhook, WebhookCall
 from drumbeat.web.headers import security_headers
@@ -111,6 +112,9 @@ class Hooks:
             except (Forged, Stale) as error:
                 self._tell(name, f"refused a call of {name}: {error}")
                 return 403
+            except DeliveryError as error:
+                self._tell(name, f"a call of {name} cannot be checked now: {error}")
+                return 503
             if not verified.keep:
                 return 200
             kept = await self._site.keep(arrived_call(name, verified.replay_key, call))
