@@ -15,6 +15,10 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import Dialect
 
 
+PATIENCE_S = 10
+"""So long SQLite waits for those who read or write; a worker's transactions are far shorter."""
+
+
 def overwrite_deleted(connection: Connection) -> None:
     """Let what this connection deletes from now on be overwritten with zeros. PostgreSQL has no such thing."""
     if connection.dialect.name == "sqlite":
@@ -47,10 +51,14 @@ def _driven(engine: Engine, statements: Iterable[str]) -> str | None:
     """Run statements outside any transaction; return why one of them failed, or was kept waiting too long."""
     connection = engine.raw_connection()
     driver: Any = connection.driver_connection
+    before: int | None = None
     try:
         if engine.dialect.name == "postgresql":
             driver.autocommit = True
         cursor = driver.cursor()
+        if engine.dialect.name == "sqlite":
+            before = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+            cursor.execute(f"PRAGMA busy_timeout = {int(PATIENCE_S * 1000)}")
         for statement in statements:
             cursor.execute(statement)
         busy = cursor.description is not None and cursor.fetchone()[0]
@@ -60,5 +68,7 @@ def _driven(engine: Engine, statements: Iterable[str]) -> str | None:
     finally:
         if engine.dialect.name == "postgresql":
             driver.autocommit = False
+        elif before is not None:
+            driver.execute(f"PRAGMA busy_timeout = {before}")
         connection.close()
     return "another program reads the database, so that its log still holds old pages" if busy else None
