@@ -253,6 +253,13 @@ def test_the_provider_says_that_a_machine_did_it_and_else_our_rules_do(scene):
     assert not any("192.0.2.1" in str(row.raw) for row in rows), "addresses of readers are not kept"
 
 
+def test_an_ip_address_in_a_providers_words_is_not_kept_with_the_response(scene):
+    raw = {"ip": "192.0.2.1", "client-info": {"Client-IP": "192.0.2.1", "os": "x"}, "event": "unsubscribe"}
+    tell(scene, Event(Kind.UNSUBSCRIBED, scene.at(1), "a@example.com", raw=raw))
+    (row,) = scene.rows("responses")
+    assert row.raw == {"told": {"client-info": {"os": "x"}, "event": "unsubscribe"}}
+
+
 def test_clicks_that_a_provider_tells_of_are_judged_together_too(scene):
     message = sent(scene)
     at = scene.at(2)

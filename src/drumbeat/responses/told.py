@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 LONGEST_TEXT = 500
 MOST_ENTRIES = 40
 DEEPEST = 3
+
+ADDRESSES = frozenset(
+    {"ip", "ip_address", "ipaddress", "client_ip", "client-ip", "clientip", "remote_ip", "sourceip"}
+)
+"""Names under which providers tell readers' IP addresses, in small letters; those are not kept."""
 
 _BROKEN = re.compile("[\0\ud800-\udfff]")
 
@@ -19,13 +24,16 @@ def clean(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def told(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON document of what is not empty, cut to a few kilobytes at most."""
-    found: dict[str, Any] = {}
+    """Return a JSON document of what is not empty, without IP addresses, cut to a few kilobytes at most."""
+    found = {name: _kept(value, deep=DEEPEST) for name, value in _entries(values)}
+    return {name: value for name, value in found.items() if value not in (None, "", {}, [])}
+
+
+def _entries(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in list(values.items())[:MOST_ENTRIES]:
-        kept = _kept(value, DEEPEST)
-        if kept not in (None, "", {}, []):
-            found[clean(str(name), 80)] = kept
-    return found
+        written = clean(str(name), 80)
+        if written.lower() not in ADDRESSES:
+            yield written, value
 
 
 def _kept(value: Any, deep: int) -> Any:
@@ -35,8 +43,7 @@ def _kept(value: Any, deep: int) -> Any:
         # NaN and infinity are not JSON; a number of a thousand digits is nobody's.
         return value if value == value and abs(value) < 2**63 else clean(str(value), 40)
     if deep and isinstance(value, Mapping):
-        entries = list(value.items())[:MOST_ENTRIES]
-        return {clean(str(name), 80): _kept(entry, deep - 1) for name, entry in entries}
+        return {name: _kept(entry, deep - 1) for name, entry in _entries(value)}
     if deep and isinstance(value, list | tuple):
         return [_kept(entry, deep - 1) for entry in value[:MOST_ENTRIES]]
     return clean(str(value))
