@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from drumbeat.delivery import Answer, Begin, Done, Mail, Outcome
+from drumbeat.delivery import Answer, Begin, Done, Mail, Note, Outcome
 from drumbeat.errors import DeliveryError
 
 __all__ = ["RecordingBackend"]
@@ -27,9 +28,9 @@ class RecordingBackend:
     late: bool = False
     unusable: str | None = None
     unusable_after: int = 0
-    before_each: Callable[[Mail], None] | None = None
-    accepted: list[Mail] = field(default_factory=list)
-    tried: list[Mail] = field(default_factory=list)
+    before_each: Callable[[Any], None] | None = None
+    accepted: list[Any] = field(default_factory=list)
+    tried: list[Any] = field(default_factory=list)
     name: str = "recording"
     eight_bit: bool = False
     is_open: bool = False
@@ -40,24 +41,24 @@ class RecordingBackend:
     @property
     def addresses(self) -> list[str]:
         """The recipients of the accepted mails, in the order they were handed over."""
-        return [mail.envelope_to for mail in self.accepted]
+        return [_to(parcel) for parcel in self.accepted]
 
     def open(self) -> None:
         """Get ready. Raises DeliveryError where the fake is told to be unusable."""
         self._check()
         self.is_open = True
 
-    def hand_over(self, parcels: Sequence[Mail], begin: Begin, done: Done) -> None:
+    def hand_over(self, parcels: Sequence[Mail | Note], begin: Begin, done: Done) -> None:
         """Play the script, one mail after the other."""
         for mail in parcels:
             self._check()
             done(mail, self._one(mail, begin))
 
-    def _one(self, mail: Mail, begin: Begin) -> Answer:
+    def _one(self, mail: Mail | Note, begin: Begin) -> Answer:
         self.tried.append(mail)
         if self.before_each is not None:
             self.before_each(mail)
-        outcome = self.by_address.get(mail.envelope_to) or next(self._script, Outcome.ACCEPTED)
+        outcome = self.by_address.get(_to(mail)) or next(self._script, Outcome.ACCEPTED)
         if outcome in (Outcome.REFUSED, Outcome.DEFERRED) and not self.late:
             return Answer(outcome, f"{outcome} by the script")
         if not begin(mail):
@@ -73,3 +74,7 @@ class RecordingBackend:
     def _check(self) -> None:
         if self.unusable is not None and len(self.tried) >= self.unusable_after:
             raise DeliveryError(self.unusable)
+
+
+def _to(parcel: Mail | Note) -> str:
+    return parcel.envelope_to if isinstance(parcel, Mail) else parcel.to
