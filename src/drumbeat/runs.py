@@ -167,14 +167,18 @@ def deliver(
 def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
     """Work on what came in, import the files of `imports:` that changed, and settle hand-overs that were cut off.
 
-    A file counts as changed when its content or its mapping's differs from the last collect's. Raises
-    InputError for a file that cannot be read; those before it stay imported.
+    What came in: webhook calls, and the mails of the mailbox that `bounces:` names. A file counts as changed when
+    its content or its mapping's differs from the last collect's. Raises InputError for a file that cannot be read;
+    those before it stay imported. Raises DeliveryError, after all else is done, where the mailbox cannot be read.
+    Once a local day what is over its time is removed (`retention`).
     """
     as_of = clock.now()
     known = _last_digests(engine)
     seen: dict[str, str] = {}
     imported: list[dict[str, Any]] = []
-    came_in = respond(engine, project, clock=clock)
+    mailbox, fault = _fetch_mail(engine, project, clock)
+    came_in = {**respond(engine, project, clock=clock), "mails": mailbox}
+    retained = _retain_once_a_day(engine, project, clock)
     try:
         for source in project.config.imports:
             digest = _digest(project.root / source.file, project.root / source.mapping)
@@ -188,6 +192,7 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
             "unchanged": len(seen) - len(imported),
             "cut_off": cut_off,
             "came_in": came_in,
+            "retention": retained,
         }
         with writing(engine) as connection:
             connection.execute(
@@ -199,6 +204,8 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
                     summary={**figures, "digests": known | seen},
                 )
             )
+    if fault is not None:
+        raise fault
     columns = ("file", "read", "inserted", "updated", "unchanged", "repeated", "skipped", "rejected")
     rows = [tuple(one[column] for column in columns) for one in imported]
     return Account(
@@ -210,6 +217,18 @@ def collect(engine: Engine, project: Project, *, clock: Clock) -> Account:
         columns,
         rows,
     )
+
+
+def _fetch_mail(engine: Engine, project: Project, clock: Clock) -> tuple[int, DeliveryError | None]:
+    """Store what is in the bounce mailbox; return how many mails, and why it could not be read."""
+    if project.config.bounces is None:
+        return 0, None
+    from drumbeat.responses.bounces.collect import collect as fetch
+
+    try:
+        return fetch(engine, project.config.bounces, project.root, clock).taken, None
+    except DeliveryError as error:
+        return 0, error
 
 
 def respond(engine: Engine, project: Project, *, clock: Clock) -> dict[str, int]:
@@ -281,15 +300,52 @@ def report(engine: Engine, project: Project, *, clock: Clock) -> Account:
     return Account("report", made.as_of, headline, made.as_json(), columns, rows)
 
 
+def retention(
+    engine: Engine,
+    project: Project,
+    *,
+    clock: Clock,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Account:
+    """Remove what is over its time by `retention:` of project.yaml; `progress` is called with the rows so far."""
+    from drumbeat.privacy.erase import Terms
+    from drumbeat.privacy.retention import retain
+    from drumbeat.store import audit
+
+    terms = Terms.of(project, clock.now(), audit.actor())
+    result = retain(engine, project.config.retention, terms, dry_run=dry_run, progress=progress)
+    return Account(
+        "retention",
+        result.at,
+        f"{result.total} rows {'would go' if dry_run else 'are over their time and gone'}",
+        {"dry_run": dry_run, "rules": [one.as_json() for one in result.outcomes]},
+        ("rule", "kept for", "rows"),
+        [(one.rule, one.kept_for, one.rows) for one in result.outcomes],
+    )
+
+
+def _retain_once_a_day(engine: Engine, project: Project, clock: Clock) -> dict[str, int] | None:
+    """Run retention where it did not run yet on this local day; return the rows by rule."""
+    from drumbeat.privacy.retention import due
+
+    if not due(engine, clock.now(), project.config.time_zone):
+        return None
+    rules = retention(engine, project, clock=clock).figures["rules"]
+    return {one["rule"]: one["rows"] for one in rules if one["rows"]}
+
+
 def _import(engine: Engine, project: Project, file: str, mapping: str, clock: Clock) -> dict[str, Any]:
     from drumbeat.ingest.load import import_file
     from drumbeat.ingest.mapping import read_mapping
+    from drumbeat.privacy.keys import erased_of
 
     done = import_file(
         engine,
         project.root / file,
-        read_mapping(project.root / mapping, project.config.time_zone),
+        read_mapping(project.root / mapping, project.config.time_zone, project.config.country),
         loaded_at=clock.now(),
+        erased=erased_of(project),
     )
     counts = ("read", "inserted", "updated", "unchanged", "repeated", "rejected")
     skipped = sum(done.skipped.values())

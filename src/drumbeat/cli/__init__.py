@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, Entry] = {
     "serve": Entry("drumbeat.cli.serve", "Answer readers' opens, clicks and unsubscribes over HTTP."),
     "bounces": Entry("drumbeat.cli.bounces", "Fetch what comes back by mail, or explain one mail."),
     "inbox": Entry("drumbeat.cli.inbox", "Show what came in and could not be read, and try it again."),
+    "customer": Entry("drumbeat.cli.customer", "Show, export or erase what is held about a person."),
+    "retention": Entry("drumbeat.cli.retention", "Remove what is over its time, or show what would go."),
+    "audit": Entry("drumbeat.cli.audit", "Show who of us did what to whose data."),
     "db": Entry("drumbeat.cli.db", "Create the database's tables, or bring them up to date."),
     "demo": Entry("drumbeat.cli.demo", "See the whole job on real orders in a folder of its own."),
 }

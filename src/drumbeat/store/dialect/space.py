@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import Dialect
 
-
 PATIENCE_S = 10
 """So long SQLite waits for those who read or write; a worker's transactions are far shorter."""
 
