@@ -139,6 +139,7 @@ def test_no_choice_brings_back_what_others_ended_and_the_page_says_so(
     assert "write to care@shop.example.com" in page.text
     assert page.text.count(" disabled") == 2, "the SMS goes to the phone, which is free"
     server.post(link, {"topic": ["offers", "news", "alerts"], "do": "save"})
+    server.press(link, "Save", often="1")
     assert reached(reader) == {"offers": Reason.SUPPRESSED, "news": Reason.SUPPRESSED, "alerts": None}
     assert [(row.reason, row.topic) for row in scene.rows("suppressions")] == [(reason, "")]
     assert all(row.granted for row in scene.rows("consents")), "a topic that is not offered is not refused"
