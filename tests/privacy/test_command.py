@@ -179,13 +179,15 @@ def test_a_dry_run_shows_all_and_changes_neither_database_nor_files(
     assert rejected.exists()
 
 
-def test_erasing_twice_says_so_and_is_no_fault(shop: Crowd, run: Run) -> None:
+def test_erasing_twice_says_so_and_is_no_fault(shop: Crowd, run: Run, project: Project) -> None:
     assert run("customer", "erase", EMAIL, "--yes")[0] == 0
     code, out, err = run("customer", "erase", EMAIL, "--yes")
     assert (code, out) == (0, "")
     assert "nothing is held about 'Emma.Clarke@Müller.example' any more: it was erased on" in err
+    (project.root / "in.csv.rejected.csv").write_text(f"line,reason,mail\n2,bad,{EMAIL}\n")
     code, out, _ = run("customer", "erase", EMAIL, "--yes", "--json")
-    assert (code, json.loads(out)["customers"]) == (0, [])
+    assert (code, json.loads(out)["customers"], len(json.loads(out)["files"])) == (0, [], 1)
+    assert on_disk(project.root) == {}, "a file of another machine, or a later one"
     code, _, err = run("customer", "erase", EMMA, "--yes")
     assert (code, err.count("\n")) == (2, 1)
     assert "unknown customer 'kunde-4711'" in err

@@ -96,4 +96,5 @@ def test_every_personal_table_stands_in_an_export_and_all_its_columns_but_our_ow
 
 @pytest.mark.parametrize("name", [name for name, policy in POLICIES.items() if policy.by != NOBODY])
 def test_the_manual_tells_what_becomes_of_every_table(name: str, project_root: Path) -> None:
-    assert f"| `{name}`" in (project_root / "docs" / "privacy.md").read_text()
+    lines = (project_root / "docs" / "privacy.md").read_text().splitlines()
+    assert any(f"`{name}`" in line.split("|")[1] for line in lines if line.startswith("| `"))

@@ -52,7 +52,8 @@ def erase(
     from drumbeat.privacy.erase import Terms
     from drumbeat.privacy.erase import erase as make_anonymous
     from drumbeat.privacy.files import look
-    from drumbeat.privacy.person import GoneError
+    from drumbeat.privacy.names import Names
+    from drumbeat.privacy.person import GoneError, address_keys
     from drumbeat.store import audit
 
     if not yes and not dry_run:
@@ -70,7 +71,9 @@ def erase(
         files = look(project, names, messages, remove=not dry_run)
         erasure = make_anonymous(engine, id, terms, dry_run=dry_run)
     except GoneError as error:
-        _told_gone(error, as_json=as_json)
+        # On another machine files may still name the address.
+        files = look(project, Names(address_keys(id.strip())), {}, remove=not dry_run)
+        _tell_gone(error, files, dry_run=dry_run, as_json=as_json)
         return
     left = None if dry_run else _vacuumed(engine, vacuum)
     _tell(erasure, files, project, left, dry_run=dry_run, as_json=as_json)
@@ -130,11 +133,14 @@ def _vacuumed(engine: Engine, wanted: bool | None) -> str | None:
     return cut_log(engine)
 
 
-def _told_gone(error: GoneError, *, as_json: bool) -> None:
+def _tell_gone(error: GoneError, files: Sequence[Found], *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        emit_json({"stub": None, "erased_at": error.at, "customers": [], "rows": {}, "files": []})
-    else:
-        note(str(error))
+        found = [vars(one) for one in files]
+        emit_json({"stub": None, "erased_at": error.at, "customers": [], "rows": {}, "files": found})
+        return
+    note(str(error))
+    for one in files:
+        click.echo(f"  {_about(one, dry_run=dry_run)}")
 
 
 def _tell(
