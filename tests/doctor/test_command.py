@@ -17,6 +17,12 @@ from drumbeat.doctor.checks import CHECKS, MANUAL, examine
 from drumbeat.doctor.findings import TITLES, Finding, Level
 from drumbeat.doctor.setup import Setup
 
+SENDER = {
+    "address": "shop@example.com",
+    "postal_address": "1 High Street",
+    "bounces": "bounces@mail.example.com",
+    "dkim": {"selector": "s1", "key_env": "SHOP_DKIM"},
+}
 Make = Callable[..., Setup]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -83,6 +89,13 @@ def test_one_sender_of_several_can_be_examined(run: Run) -> None:
     _, out, _ = run("--sender", "two", "--check", "mx", senders=senders)
     assert "two.example" in out
     assert "one.example" not in out
+
+
+def test_what_senders_have_in_common_is_told_once(setup: Make) -> None:
+    senders = {name: {**SENDER, "name": name} for name in ("one", "two")}
+    found = examine(setup(senders=senders), only=["spf", "dkim", "dmarc", "mx"])
+    assert len(found) == len(set(found))
+    assert found == examine(setup(senders={"one": senders["one"]}), only=["spf", "dkim", "dmarc", "mx"])
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,14 @@ def test_of_a_mail_server_on_this_machine_nothing_is_assumed(check: Check) -> No
     assert not told(found, Level.FAIL)
 
 
+def test_of_a_mail_server_under_a_foreign_name_nothing_is_assumed(check: Check) -> None:
+    zones = {"relay.hoster.example": {"A": ["192.0.2.77"]}}
+    smtp = {"backend": "smtp", "smtp": {"host": "relay.hoster.example"}}
+    found = check("spf", zones, delivery=smtp, addresses=())
+    assert "192.0.2.77" not in told(found, Level.FAIL)
+    assert "relay.hoster.example:25 sends from to the world cannot be seen" in told(found, Level.NOTE)
+
+
 def test_a_providers_mail_server_must_be_included(check: Check) -> None:
     smtp = {"backend": "smtp", "smtp": {"host": "smtp.sendgrid.net"}}
     found = check("spf", delivery=smtp, addresses=())
