@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Engine, insert
 
 from drumbeat.clock import Clock
 from drumbeat.delivery import Answer, Backend
-from drumbeat.delivery.backends import backend_of
 from drumbeat.errors import DeliveryError, StoreError
 from drumbeat.ledger.cap import rules_of
 from drumbeat.ledger.reach import MAIL
 from drumbeat.outbox.aftermath import settle_abandoned
+from drumbeat.outbox.backends import Backends, server_limits
 from drumbeat.outbox.batch import Item, load
 from drumbeat.outbox.check import apply, check
 from drumbeat.outbox.chunk import Chunk, Desk, Writes
@@ -28,7 +28,7 @@ from drumbeat.outbox.given import settle_tasks
 from drumbeat.outbox.journal import Journal
 from drumbeat.outbox.letters import Letters
 from drumbeat.outbox.limits import SLOT_WAIT, admit, by_limited_domain, free_slots, learn, take_slots
-from drumbeat.outbox.pace import Connections, Pace, ServerLimit
+from drumbeat.outbox.pace import Connections, Pace
 from drumbeat.outbox.record import put_off
 from drumbeat.outbox.recover import recover
 from drumbeat.outbox.refusals import learn_refusals
@@ -240,7 +240,7 @@ class _Run:
     def _channel(self, channel: str, items: list[Item], leased_at: datetime) -> None:
         """Hand a batch's messages of one channel over, chunk by chunk."""
         backend = self.backends.open(channel)
-        limits = _server_limits(self.project, backend)
+        limits = server_limits(self.project, backend)
         connections = Connections(self.engine, backend, limits, worker=self.worker, lease=self.lease)
         try:
             for work in self._portions(channel, items, leased_at):
@@ -403,38 +403,3 @@ def _by_channel(items: Sequence[Item]) -> dict[str, list[Item]]:
     for item in items:
         groups.setdefault(item.channel, []).append(item)
     return groups
-
-
-def _server_limits(project: Project, backend: Backend) -> dict[str, ServerLimit]:
-    """Return the limits of the mail servers that project.yaml names."""
-    if backend.name != "smtp":
-        return {}
-    return {
-        host.name: ServerLimit(host.connections, host.total_connections, host.rate)
-        for host in project.config.delivery.smtp.hosts
-    }
-
-
-class Backends:
-    """The backends of a run, one a channel, opened when the first message needs them."""
-
-    def __init__(self, engine: Engine, project: Project, given: Mapping[str, Backend]) -> None:
-        self._engine, self._project = engine, project
-        self._made = dict(given)
-
-    def open(self, channel: str) -> Backend:
-        """Return the channel's backend, open. Raises DeliveryError with what to do."""
-        if channel not in self._made:
-            project = self._project
-            self._made[channel] = backend_of(channel, project.config, project.root, self._engine)
-        self._made[channel].open()
-        return self._made[channel]
-
-    def name(self, channel: str) -> str:
-        """Return the name of the channel's backend."""
-        return self._made[channel].name
-
-    def close(self) -> None:
-        """Close them all."""
-        for backend in self._made.values():
-            backend.close()
