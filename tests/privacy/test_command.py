@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from privacy.crowd import EMAIL, EMMA, KEY, TRACES, Crowd
 from sqlalchemy import Engine, text
+from sqlalchemy.event import listen
 
 from drumbeat.cli import cli
 from drumbeat.cli.output import guarded
@@ -22,7 +23,7 @@ from drumbeat.privacy.registry import TOUCHED
 from drumbeat.project.load import Project
 from drumbeat.responses.kinds import Kind
 from drumbeat.responses.record import Response
-from drumbeat.store.dialect.space import vacuum
+from drumbeat.store.dialect.space import cut_log, vacuum
 from drumbeat.store.engine import connect, writing
 from drumbeat.store.tables import metadata
 from drumbeat.store.upgrade import upgrade
@@ -48,6 +49,8 @@ def engine(project: Project, monkeypatch: pytest.MonkeyPatch, upgraded: Path) ->
     monkeypatch.setenv("DRUMBEAT_ACTOR", "anna")
     shutil.copy(upgraded, project.root / "drumbeat.db")
     engine = connect(f"sqlite:///{project.root}/drumbeat.db")
+    # Debian's SQLite overwrites by itself; others do not.
+    listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA secure_delete = OFF"))
     yield engine
     engine.dispose()
 
@@ -135,6 +138,13 @@ def test_without_a_vacuum_what_was_deleted_by_the_erasure_itself_is_overwritten(
         assert connection.execute("SELECT count(*) FROM customers WHERE email LIKE 'Emma%'").fetchone() == (
             0,
         )
+
+
+def test_what_the_erasure_deletes_is_overwritten_at_once(shop: Crowd, project: Project) -> None:
+    shop.erase()
+    assert cut_log(shop.engine) is None
+    shop.engine.dispose()
+    assert on_disk(project.root) == {}
 
 
 def test_a_database_in_use_is_told_and_the_erasure_stands(
@@ -316,6 +326,14 @@ def test_retention_shows_every_rule_and_the_audit_log_notes_it(shop: Crowd, run:
     }
     last = shop.rows("audit")[-1]
     assert (last.actor, last.action, last.detail) == ("anna", "retention", {"inbox": 14})
+
+
+def test_retention_as_of_a_later_time_only_shows(shop: Crowd, run: Run) -> None:
+    before = shop.dump()
+    code, _, err = run("retention", "--as-of", "2126-01-01")
+    assert (code, err.count("\n")) == (2, 1)
+    assert run("retention", "--as-of", "2126-01-01", "--dry-run")[0] == 0
+    assert shop.dump() == before
 
 
 def test_no_code_but_erasure_and_retention_changes_the_audit_log(project_root: Path) -> None:

@@ -259,6 +259,17 @@ def test_erasing_again_is_harmless(crowd: Crowd, traces: Traces) -> None:
     assert [line for line in after.splitlines() if line not in before and not line.startswith("audit.")] == []
 
 
+def test_a_number_that_several_people_have_names_none_of_them(crowd: Crowd) -> None:
+    with writing(crowd.engine) as connection:
+        connection.execute(update(customers).where(customers.c.id == crowd.ben).values(phone=PHONE))
+    before = crowd.dump()
+    with pytest.raises(
+        UsageError, match=r"several people have '\+447700900123': kunde-4711, b1; name one of them"
+    ):
+        crowd.erase(PHONE)
+    assert crowd.dump() == before
+
+
 def test_an_address_that_others_have_too_stays_theirs(crowd: Crowd) -> None:
     with writing(crowd.engine) as connection:
         connection.execute(update(customers).where(customers.c.id == crowd.ben).values(phone=PHONE))
@@ -339,6 +350,13 @@ def test_the_audit_log_knows_the_stub_and_not_the_person(crowd: Crowd) -> None:
     detail = crowd.rows("audit")[-1].detail
     assert detail["customers"] == 2
     assert detail["rows"]["orders"] == 1
+
+
+def test_of_an_entry_about_several_people_only_their_part_changes(crowd: Crowd) -> None:
+    crowd._note("suppressions remove", None, {"removed": [{"address": KEY}, {"address": "ben@example.com"}]})
+    done = crowd.erase()
+    entry = crowd.rows("audit")[-2]
+    assert entry.detail == {"removed": [{"address": done.stub}, {"address": "ben@example.com"}]}
 
 
 def test_two_erasures_at_once_are_one(crowd: Crowd, traces: Traces) -> None:

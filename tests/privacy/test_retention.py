@@ -365,6 +365,14 @@ def test_collect_does_it_once_a_local_day(crowd: Crowd, project: Project) -> Non
     assert (last.action, last.subject, last.detail) == ("retention", None, {"inbox": 14})
 
 
+def test_a_run_by_hand_as_of_a_later_time_leaves_no_gap(crowd: Crowd) -> None:
+    """Neither does it keep the daily run away, nor what is loaded between now and then."""
+    run(crowd, only("responses_raw"), days=300)
+    assert due(crowd.engine, crowd.now, "UTC")
+    crowd._hit(None, "complained", "mail:new", source="mail", email_key="x@example.com", raw={"told": "x"})
+    assert counts(run(crowd, only("responses_raw"), days=10)) == {"responses_raw": 3}
+
+
 def test_a_run_that_was_cut_off_is_gone_on_with(crowd: Crowd) -> None:
     """What was done stays done, and the next run does the rest."""
 

@@ -52,6 +52,7 @@ def erase(
     from drumbeat.privacy.erase import Terms
     from drumbeat.privacy.erase import erase as make_anonymous
     from drumbeat.privacy.files import look
+    from drumbeat.privacy.keys import secrets_of
     from drumbeat.privacy.names import Names
     from drumbeat.privacy.person import GoneError, address_keys
     from drumbeat.store import audit
@@ -62,6 +63,8 @@ def erase(
         )
     project, clock = open_project(project_dir), SystemClock()
     engine = open_engine(project)
+    # Before anything is touched: without the secret the addresses could not be kept as erased ones.
+    secrets_of(project)
     if not dry_run:
         _bring_to_an_end(engine, project, clock)
     terms = Terms.of(project, clock.now(), audit.actor())

@@ -8,7 +8,8 @@ import click
 
 from drumbeat.cli.options import as_of_option, json_option, open_engine, open_project, project_option
 from drumbeat.cli.output import emit_json, note, progress, show, table
-from drumbeat.clock import parse_instant
+from drumbeat.clock import SystemClock, parse_instant
+from drumbeat.errors import UsageError
 
 
 @click.command("retention")
@@ -29,6 +30,10 @@ def command(dry_run: bool, vacuum: bool, project_dir: Path | None, as_of: str | 
     project = open_project(project_dir)
     engine = open_engine(project)
     at = parse_instant(as_of, project.config.time_zone) if as_of is not None else None
+    if at is not None and at > SystemClock().now() and not dry_run:
+        raise UsageError(
+            "what is over its time only later must not go yet; a later --as-of goes with --dry-run"
+        )
     with progress("Removing") as advance:
         account = runs.retention(
             engine, project, clock=runs.clock_at(at, project), dry_run=dry_run, progress=advance

@@ -57,9 +57,13 @@ class Anonymous:
             self._connection.execute(select(suppressions.c.email_key).where(mine).distinct()).scalars()
         )
 
-    def make(self, calls: Sequence[int]) -> None:
-        """Make the rows anonymous. `calls`: the inbox's rows that name them."""
-        entries = [row["id"] for row in audit_rows(self._connection, self._person, self._names)]
+    def make(self, calls: Sequence[int], *, thorough: bool = True) -> None:
+        """Make the rows anonymous. `calls`: the inbox's rows that name them.
+
+        Not `thorough`: rows that only a look through a whole table could find are left.
+        """
+        named_in = self._names if thorough else None
+        entries = [row["id"] for row in audit_rows(self._connection, self._person, named_in)]
         occasions = renamed_occasions(self._connection, self._person, self._names, self.stub)
         self._withdraw()
         others = [name for name in personal() if name not in FIRST]
@@ -68,7 +72,8 @@ class Anonymous:
         self._rename(occasions)
         self._responses()
         self._close_tasks()
-        self._messages_of_others()
+        if thorough:
+            self._messages_of_others()
         self._inbox(calls)
         self._throttles()
         self._audit(entries)

@@ -31,7 +31,7 @@ from drumbeat.store.dialect.locks import lock
 from drumbeat.store.dialect.space import overwrite_deleted
 from drumbeat.store.engine import reading, writing
 from drumbeat.store.erased import Erased
-from drumbeat.store.tables import customers, messages
+from drumbeat.store.tables import customers
 
 WAIT_S = 30.0
 """So long a hand-over in progress is waited for: a chunk of mails takes seconds."""
@@ -45,7 +45,8 @@ class Terms:
     """What every erasure of a run goes by.
 
     `secrets`: that names of messages are signed with; `senders`: of the project. `action`: for the audit log; None:
-    the caller writes it. `look_through_inbox`: for calls and mails that name them, which takes its time.
+    the caller writes it. `thorough`: look for them also where that takes its time, however large the table: in calls
+    and mails, in other people's messages, in details of the audit log.
     `remember`: keep the addresses as erased ones, so that no mail goes to them again; else only those that were
     suppressed before.
     """
@@ -57,7 +58,7 @@ class Terms:
     actor: str
     action: str | None = BY
     remember: bool = True
-    look_through_inbox: bool = True
+    thorough: bool = True
 
     @classmethod
     def of(cls, project: Project, at: datetime, actor: str) -> Terms:
@@ -117,7 +118,7 @@ def _look_through(engine: Engine, asked: str | int, terms: Terms) -> tuple[Names
     """Find the rows of the inbox that name them, before anybody has to wait for us."""
     with reading(engine) as connection:
         names = names_of(connection, _person(connection, asked, terms.erased), terms.secrets)
-        return names, scan(connection, names) if terms.look_through_inbox else Scan(0, ())
+        return names, scan(connection, names) if terms.thorough else Scan(0, ())
 
 
 def _once(
@@ -140,7 +141,7 @@ def _once(
 def _alone(connection: Connection, senders: Iterable[str]) -> None:
     """Keep imports, planners and hand-overs out until the transaction ends, in the order in which they lock."""
     lock(connection, "import")
-    for sender in sorted({*senders, *connection.execute(select(messages.c.sender).distinct()).scalars()}):
+    for sender in sorted(set(senders)):
         lock_sender(connection, sender)
     lock(connection, PEOPLE)
 
@@ -152,10 +153,10 @@ def _erase(connection: Connection, asked: str | int, terms: Terms, looked_for: N
     names = names_of(connection, person, terms.secrets)
     begun = seen if names.same_as(looked_for) else Scan(0, ())
     refuse_hand_over(connection, person)
-    calls = calls_to_empty(connection, person, names, begun, terms.at) if terms.look_through_inbox else []
+    calls = calls_to_empty(connection, person, names, begun, terms.at) if terms.thorough else []
     work = Anonymous(connection, person, names, at=terms.at, actor=terms.actor)
     kept = work.suppressed() if not terms.remember else sorted(person.addresses)
-    work.make(calls)
+    work.make(calls, thorough=terms.thorough)
     terms.erased.remember(connection, kept, terms.at)
     done = Erasure(
         work.stub,

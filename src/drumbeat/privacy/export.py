@@ -101,17 +101,17 @@ def condition(person: Person, name: str) -> ColumnElement[bool]:
     return of.c[policy.by].in_(person.ids)
 
 
-def audit_rows(connection: Connection, person: Person, names: Names) -> Iterator[dict[str, Any]]:
-    """Give the entries of the audit log about somebody: as their subject, or named in what is told besides."""
-    # The log is short, and what is told besides is JSON: it is read here rather than in two databases' dialects.
+def audit_rows(connection: Connection, person: Person, names: Names | None) -> Iterator[dict[str, Any]]:
+    """Give the entries of the audit log about somebody: as their subject, or by `names` in what is told besides."""
+    about: ColumnElement[bool] = audit.c.subject.in_(sorted(person.subjects))
+    if names is not None:
+        # The log is short, and what is told besides is JSON: it is read here rather than in two dialects of SQL.
+        about = or_(about, audit.c.detail.is_not(None))
     found = connection.execute(
-        select(audit)
-        .where(or_(audit.c.subject.in_(sorted(person.subjects)), audit.c.detail.is_not(None)))
-        .order_by(audit.c.id)
-        .execution_options(yield_per=PORTION)
+        select(audit).where(about).order_by(audit.c.id).execution_options(yield_per=PORTION)
     )
     for row in found:
-        if row.subject in person.subjects or names.mentioned_in(row.detail):
+        if row.subject in person.subjects or (names is not None and names.mentioned_in(row.detail)):
             yield _as_dict(row, "audit")
 
 

@@ -95,12 +95,14 @@ class Names:
     def harmless(self, text: str) -> bool:
         """Say whether a short text of a row of theirs holds no sign of anybody."""
         folded = text.casefold()
-        if _ANY_ADDRESS.search(folded) or self.named(folded):
-            return False
-        if self._word.search(folded):
-            return False
+        return not _ANY_ADDRESS.search(folded) and not self.points_to_them(folded)
+
+    def points_to_them(self, folded: str) -> bool:
+        """Say whether a text of a row of theirs, case-folded, holds an address, a name or an id of theirs."""
+        if self.named(folded) or self._word.search(folded):
+            return True
         digits = re.sub(r"[\s().\-/]", "", folded)
-        return not any(number in digits for number in self._digits)
+        return any(number in digits for number in self._digits)
 
     def scrubbed(self, text: str | None) -> str | None:
         """Return a text where it is harmless, else the code it begins with, else None."""
@@ -110,9 +112,9 @@ class Names:
         return code.group(1) if code is not None and self.harmless(code.group(1)) else None
 
     def cleaned(self, value: Any, stub: str) -> Any:
-        """Return a JSON value in which every text that is not harmless is replaced by `stub`."""
+        """Return a JSON value in which every text that points to them is replaced by `stub`."""
         if isinstance(value, str):
-            return value if self.harmless(value) else stub
+            return stub if self.points_to_them(value.casefold()) else value
         if isinstance(value, Mapping):
             return {self.cleaned(key, stub): self.cleaned(one, stub) for key, one in value.items()}
         if isinstance(value, list | tuple):

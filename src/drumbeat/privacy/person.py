@@ -78,17 +78,26 @@ def find_person(connection: Connection, asked: str, erased: Erased | None = None
     """Return who is meant by an external id, an e-mail address, a phone number or `tg:CHAT`.
 
     An address that no customer has is a person too, as long as anything is kept about it. Raises UsageError where
+    several people have the address, and where
     nothing is: GoneError for an erased one (`erased` knows), else with who had the address before.
     """
     text = asked.strip()
     row = connection.execute(select(customers).where(customers.c.external_id == text)).first()
-    keys = [] if row is not None else address_keys(text)
-    if row is None and keys:
-        row = connection.execute(
-            select(customers).where(_has(keys)).order_by(customers.c.id).limit(1)
-        ).first()
     if row is not None:
         return person_of(connection, row, asked)
+    keys = address_keys(text)
+    rows = (
+        connection.execute(select(customers).where(_has(keys)).order_by(customers.c.id)).all() if keys else []
+    )
+    if rows:
+        person = person_of(connection, rows[0], asked)
+        others = [one.external_id for one in rows if one.id not in person.ids]
+        if others:
+            raise UsageError(
+                f"several people have '{asked}': {', '.join([rows[0].external_id, *others][:5])}; name one of them by "
+                "that id"
+            )
+        return person
     for key in keys:
         if _kept(connection, key):
             return Person(asked, (), frozenset([key]))
@@ -143,9 +152,11 @@ def _has(keys: Iterable[str]) -> Any:
     named = sorted(keys)
     phones = [key.removeprefix("tel:") for key in named if key.startswith("tel:")]
     chats = [key.removeprefix("tg:") for key in named if key.startswith("tg:")]
-    return or_(
-        customers.c.email_key.in_(named), customers.c.phone.in_(phones), customers.c.telegram_id.in_(chats)
-    )
+    anyone = [customers.c.email_key.in_(named)]
+    # These two have no index.
+    anyone += [customers.c.phone.in_(phones)] if phones else []
+    anyone += [customers.c.telegram_id.in_(chats)] if chats else []
+    return or_(*anyone)
 
 
 def _of_others(connection: Connection, keys: set[str], ids: Sequence[int]) -> set[str]:

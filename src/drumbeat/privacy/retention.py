@@ -29,6 +29,9 @@ from drumbeat.store.tables import runs
 BATCH = 1_000
 """Rows in one transaction: on SQLite nobody else writes meanwhile (20 ms here)."""
 
+MOST_A_RUN, AT_ONCE = 5_000, 250
+"""Customers that are made anonymous in one run, the rest on the next days: each is a transaction of its own."""
+
 KIND = "retention"
 ERASED = "erased"
 """The name of the rule that has no period: what came in about people who were erased."""
@@ -81,7 +84,9 @@ class Result:
 def due(engine: Engine, at: datetime, time_zone: str) -> bool:
     """Say whether retention did not run yet on the local day of `at`."""
     with reading(engine) as connection:
-        last = connection.execute(select(func.max(runs.c.as_of)).where(runs.c.kind == KIND)).scalar()
+        # One by hand, as of a later time, is no reason to leave it out until then.
+        ran = select(func.max(runs.c.as_of)).where(runs.c.kind == KIND, runs.c.as_of <= at)
+        last = connection.execute(ran).scalar()
     where = zone(time_zone)
     return last is None or last.astimezone(where).date() < at.astimezone(where).date()
 
@@ -116,7 +121,7 @@ class _Run:
 
     def __init__(self, engine: Engine, terms: Terms, *, dry_run: bool, progress: Progress) -> None:
         self._engine, self._progress = engine, progress
-        self._terms = replace(terms, action=None, remember=False, look_through_inbox=False)
+        self._terms = replace(terms, action=None, remember=False, thorough=False)
         self._at, self._dry_run = terms.at, dry_run
         self._memory = _memory(engine)
         self._done_before: dict[str, str] = {}
@@ -128,7 +133,7 @@ class _Run:
         self.result.outcomes.append(outcome)
         if outcome.before is None:
             return
-        before, done = outcome.before, self._done(name)
+        before, done = outcome.before, self._done(name, outcome.before)
         for part in PARTS[name]:
             if self._dry_run:
                 with reading(self._engine) as connection:
@@ -148,17 +153,18 @@ class _Run:
             self._anonymous(outcome, lambda after: inactive(before, after))
         self._done_before[name] = before.isoformat()
 
-    def _done(self, name: str) -> datetime | None:
-        """Return up to which instant the last run has done a rule's work."""
+    def _done(self, name: str, before: datetime) -> datetime | None:
+        """Return up to which instant the last run has done a rule's work; None where that says nothing now."""
         text = self._memory.get("before", {}).get(name)
-        return datetime.fromisoformat(text) if text else None
+        done = datetime.fromisoformat(text) if text else None
+        return done if done is not None and done <= before else None
 
     def _anonymous(self, outcome: Outcome, whom: Callable[[int], Select[tuple[int]]]) -> None:
         """Make customers anonymous, one in a transaction; one with a message on its way is left for the next run."""
-        last = 0
-        while True:
+        last, most = 0, outcome.rows + MOST_A_RUN
+        while self._dry_run or outcome.rows < most:
             with reading(self._engine) as connection:
-                ids: Sequence[int] = connection.execute(whom(last).limit(BATCH)).scalars().all()
+                ids: Sequence[int] = connection.execute(whom(last).limit(AT_ONCE)).scalars().all()
             if not ids:
                 return
             last = ids[-1]
