@@ -28,7 +28,7 @@ COMMANDS: Mapping[str, Entry] = {
     "validate": Entry("drumbeat.cli.validate", "Check the project's files and show all faults at once."),
     "import": Entry("drumbeat.cli.import_", "Load customers, orders and events from a file by a mapping."),
     "plan": Entry("drumbeat.cli.plan", "Show who would get which mail now, and why others would not."),
-    "run": Entry("drumbeat.cli.run", "Evaluate the campaigns, deliver the mails, collect what came in."),
+    "run": Entry("drumbeat.cli.run", "Evaluate campaigns, deliver mails, collect what came in."),
     "deliver": Entry("drumbeat.cli.deliver", "Hand over the mails that are due."),
     "explain": Entry("drumbeat.cli.explain", "Tell why a customer got a mail, or what kept it away."),
     "preview": Entry("drumbeat.cli.preview", "Render a mail with its sample or with a customer's data."),

@@ -130,7 +130,7 @@ def _sample(
     context["customer"] |= person
     rendered = template.render(context)
     stem = mail if template.variant is None else f"{mail}.{template.variant}"
-    issues = [*check_template(templates, mail, marketing=True), *cautions(templates, mail)]
+    issues = [*check_template(templates, mail, marketing=marketing), *cautions(templates, mail)]
     content = _eml(rendered, context, sender)
     return _written(folder, stem, mail, template.language, rendered, content, issues)
 

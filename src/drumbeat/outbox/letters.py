@@ -27,7 +27,7 @@ from drumbeat.rendering.identity import message_id, return_path
 from drumbeat.rendering.links import Links, tracked
 from drumbeat.rendering.secret import load_secrets
 from drumbeat.rendering.templates import Rendered, Template, Templates
-from drumbeat.triggers import Moment
+from drumbeat.triggers import Moment, ToConfirm
 
 
 class Letter(NamedTuple):
@@ -78,8 +78,15 @@ class Letters:
         for name, its_items in by_campaign.items():
             trigger = self._project.campaigns[name].trigger
             given = trigger.context(connection, [item.subject for item in its_items], moment)
-            found |= {item.message_id: given.get(item.subject, {}) for item in its_items}
+            found |= {item.message_id: self._signed(given.get(item.subject, {})) for item in its_items}
         return found
+
+    def _signed(self, context: dict[str, Any]) -> dict[str, Any]:
+        """Return what a trigger gives, with each ToConfirm as the link that it stands for."""
+        return {
+            name: self._links.confirm(value.opt_in_id) if isinstance(value, ToConfirm) else value
+            for name, value in context.items()
+        }
 
     def write(self, item: Item, context: dict[str, Any], at: datetime, *, eight_bit: bool = False) -> Parcel:
         """Render and compose one message of any channel, dated `at`. Raises RenderError.

@@ -122,6 +122,12 @@ class ResponseRules(Model):
     )
 
 
+class ConsentRules(Model):
+    """What is kept as proof of a consent."""
+
+    keep_ip: bool = Field(False, description="Keep the reader's IP address with what they saw and did")
+
+
 class ImportSource(Model):
     """A file that `collect` imports when it changed."""
 
@@ -146,6 +152,7 @@ class ProjectConfig(Model):
     senders: dict[Name, Sender] = Field(min_length=1)
     cap: Cap = Cap()
     topics: dict[Name, Topic] = Field(min_length=1, description="What readers consent to, topic by topic")
+    consent: ConsentRules = ConsentRules()
     delivery: Delivery = Delivery()
     tracking: Tracking = Tracking()
     bounces: BounceMailbox | None = Field(None, description="The mailbox that bounces come back to")

@@ -39,6 +39,7 @@ EVERY_MAIL: dict[str, Any] = {
         "postal_address": "Hearthside Ltd, 1 Made-up Lane, London N1 0AA, United Kingdom",
     },
     "unsubscribe_url": "https://shop.example.com/u/sample",
+    "preferences_url": "https://shop.example.com/p/sample",
     "campaign": "sample",
     "currency": "GBP",
     "time_zone": "Europe/London",

@@ -62,7 +62,7 @@ class House:
             time_zone=config.time_zone,
             cap=CapRule(config.cap.messages, config.cap.per),
             contact=sender.reply_to or sender.address,
-            keep_ip=getattr(getattr(config, "consent", None), "keep_ip", False),
+            keep_ip=config.consent.keep_ip,
         )
 
     def text(self, topic: str) -> str:
