@@ -3,8 +3,9 @@
     python data/make_up.py data/online_retail_slice.csv.gz data/made_up
 
 Names, addresses (all under example.com, RFC 2606), phone numbers (of those that Ofcom keeps for stories), birthdays,
-languages, time zones, loyalty tiers, managers, consents, carts, coupons, events and suppressions. Every value hangs on SEED, the customer and the slice alone: the same
-slice gives the same files byte for byte, under any PYTHONHASHSEED.
+languages, time zones, loyalty tiers, managers, consents, carts, coupons, events and suppressions. Every value
+hangs on SEED, the customer and the slice alone: the same slice gives the same files byte for byte, under any
+PYTHONHASHSEED.
 
 The demo runs on DEMO_DAY. So that it has something to show there:
 - about one customer in 25 is born on that day of the year;
@@ -249,7 +250,13 @@ def make_phones(customers: Sequence[Customer]) -> dict[str, str]:
     Each is one of the thousand that Ofcom keeps for stories: nobody has them.
     """
     having = [c for c in customers if c.country == "United Kingdom" and c.dice("phone").random() < 0.6]
-    forms = ("+447700900{:03d}", "07700 900{:03d}", "07700900{:03d}", "+44 7700 900{:03d}", "(07700) 900-{:03d}")
+    forms = (
+        "+447700900{:03d}",
+        "07700 900{:03d}",
+        "07700900{:03d}",
+        "+44 7700 900{:03d}",
+        "(07700) 900-{:03d}",
+    )
     return {c.number: c.dice("phone form").choice(forms).format(n) for n, c in enumerate(having[:1000])}
 
 
