@@ -168,6 +168,23 @@ def test_an_occasion_keeps_in_step_with_the_cart_that_it_is_of(crowd: Crowd) -> 
     )
 
 
+def test_an_occasion_that_names_them_in_another_way_is_replaced_as_a_whole(
+    crowd: Crowd, traces: Traces
+) -> None:
+    """A company's own trigger may make occasions of anything."""
+    odd = [f"welcome:{KEY}", f"call {PHONE}", f"vip:{EMMA}", f"to:Emma Clarke:{EMMA}:2011"]
+    ids = [crowd.message(crowd.emma, occasion) for occasion in odd]
+    done = crowd.erase()
+    assert traces(crowd.dump()) == []
+    occasions = {row.id: row.occasion for row in crowd.rows("messages")}
+    assert [occasions[i] for i in ids] == [
+        f"{done.stub}:{ids[0]}",
+        f"{done.stub}:{ids[1]}",
+        f"vip:{done.stub}",
+        f"{done.stub}:{ids[3]}",
+    ]
+
+
 def test_what_is_left_of_somebody_is_nobodys_candidate(crowd: Crowd, tmp_path: Any, project: Project) -> None:
     """Neither for a mail nor for a task, which needs no address; reports stay the same after the next plan, too."""
     text = (project.root / "campaigns/reminder.yaml").read_text()

@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+import pytest
 from privacy.crowd import EMMA, KEY, TRACES, Crowd
 
 from drumbeat.errors import InputError
@@ -144,6 +145,20 @@ def test_many_rows_are_all_there_once_and_in_order(crowd: Crowd) -> None:
         (crowd.emma, "offers"),
         (crowd.twin, "offers"),
     ]
+
+
+def test_the_document_does_not_depend_on_the_portions_it_is_read_in(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with a key of two columns among them."""
+    for topic in ("news", "alerts", "a"):
+        crowd.add(
+            "consents", customer_id=crowd.emma, topic=topic, granted=True, at=crowd.now, loaded_at=crowd.now
+        )
+    whole = text_of(crowd)
+    monkeypatch.setattr("drumbeat.privacy.export.PORTION", 1)
+    assert text_of(crowd) == whole
+    assert len(json.loads(whole)["consents"]) == 5
 
 
 def test_odd_texts_come_out_as_they_are(crowd: Crowd) -> None:
