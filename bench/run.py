@@ -255,6 +255,8 @@ def _table(size: int, figures: list[dict[str, Any]]) -> str:
             bare_rate = f"{median(sent['bare_per_s']):,.0f} /s *"
             row(name, f"{sent['mails_per_s']:,} /s", bare_rate, sent["ratio"])
             row("peak memory of a worker", f"{sent['peak_mb']} MB", "")
+        for load, hits in one.get("hits", {}).items():
+            row(f"hits and calls: {load}", f"{hits['per_second']:,.0f} /s", f"p50 {hits['p50_ms']:.0f} ms")
         for kind, ways in one.get("imports", {}).items():
             ours, theirs = ways["load"], ways["load_bare"]
             rates = [w["rows"] / w["seconds"] for w in (ours, theirs)]
