@@ -116,9 +116,9 @@ def _deliver(
     """Deliver once, or again and again; return the counts of all rounds."""
     from drumbeat.clock import FixedClock
     from drumbeat.outbox.deliver import deliver
-    from drumbeat.outbox.letters import Letters
+    from drumbeat.outbox.letters import SIGNED_HERE, Letters
 
-    letters = Letters(project)
+    letters = Letters(project, sign=backend.name in SIGNED_HERE)
     counts: Counter[str] = Counter()
     with _stopped_by_signals() as stopped, progress("Delivering") as show_done:
         while True:

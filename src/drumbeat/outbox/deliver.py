@@ -26,7 +26,7 @@ from drumbeat.outbox.chunk import Chunk, Desk, Writes
 from drumbeat.outbox.claim import claim, release, renew, worker_name
 from drumbeat.outbox.given import settle_tasks
 from drumbeat.outbox.journal import Journal
-from drumbeat.outbox.letters import Letters
+from drumbeat.outbox.letters import SIGNED_HERE, Letters
 from drumbeat.outbox.limits import SLOT_WAIT, admit, by_limited_domain, free_slots, learn, take_slots
 from drumbeat.outbox.pace import Connections, Pace
 from drumbeat.outbox.record import put_off
@@ -109,7 +109,7 @@ def deliver(
         project=project,
         clock=clock,
         backends=Backends(engine, project, {**(others or {}), **({MAIL: backend} if backend else {})}),
-        letters=letters or Letters(project),
+        letters=letters or Letters(project, sign=project.config.delivery.backend in SIGNED_HERE),
         worker=worker or worker_name(),
         stop=stop or (lambda: False),
         progress=progress or (lambda done: None),

@@ -30,6 +30,10 @@ from drumbeat.rendering.templates import Rendered, Template, Templates
 from drumbeat.triggers import Moment, ToConfirm
 
 
+SIGNED_HERE = frozenset({"smtp", "file", "console", "mailgun", "sparkpost"})
+"""Backends that pass our MIME on as it is, so that our DKIM signature holds; the others write and sign their own."""
+
+
 class Letter(NamedTuple):
     """A mail and what it was composed of: the HTML is the template's, before links are tracked."""
 

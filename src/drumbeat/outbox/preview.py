@@ -32,7 +32,7 @@ def preview(
     Raises UsageError for an unknown campaign or customer, or where there is no occasion; RenderError.
     """
     chosen = project.campaign(campaign)
-    letters = Letters(project)
+    letters = Letters(project, sign=False)
     with reading(engine) as connection:
         row = connection.execute(select(customers).where(customers.c.external_id == customer)).first()
         if row is None:
