@@ -29,7 +29,6 @@ from drumbeat.rendering.secret import load_secrets
 from drumbeat.rendering.templates import Rendered, Template, Templates
 from drumbeat.triggers import Moment, ToConfirm
 
-
 SIGNED_HERE = frozenset({"smtp", "file", "console", "mailgun", "sparkpost"})
 """Backends that pass our MIME on as it is, so that our DKIM signature holds; the others write and sign their own."""
 
