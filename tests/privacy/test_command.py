@@ -336,6 +336,16 @@ def test_retention_as_of_a_later_time_only_shows(shop: Crowd, run: Run) -> None:
     assert shop.dump() == before
 
 
+def test_an_import_by_hand_is_noted(shop: Crowd, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("id,mail\nn1,new@example.com\n")
+    (tmp_path / "m.yaml").write_text("into: customers\ncolumns: {external_id: id, email: mail}\n")
+    code, _, err = run("import", str(tmp_path / "new.csv"), "-m", str(tmp_path / "m.yaml"))
+    assert code == 0, err
+    last = shop.rows("audit")[-1]
+    told = {"file": "new.csv", "into": "customers", "inserted": 1, "updated": 0, "rejected": 0}
+    assert (last.actor, last.action, last.subject, last.detail) == ("anna", "import", None, told)
+
+
 def test_no_code_but_erasure_and_retention_changes_the_audit_log(project_root: Path) -> None:
     """It is append-only: whatever else writes to it only adds."""
     changes = re.compile(r"\b(update|delete)\(\s*audit\b|\baudit\.(update|delete)\(")

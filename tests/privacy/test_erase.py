@@ -376,6 +376,14 @@ def test_of_an_entry_about_several_people_only_their_part_changes(crowd: Crowd) 
     assert entry.detail == {"removed": [{"address": done.stub}, {"address": "ben@example.com"}]}
 
 
+def test_what_somebody_wrote_about_them_goes_from_the_log_too(crowd: Crowd) -> None:
+    crowd._note(
+        "tasks done", EMMA, {"task": 7, "note": "away until May, ask the neighbour", "topic": "offers"}
+    )
+    done = crowd.erase()
+    assert crowd.rows("audit")[-2].detail == {"task": 7, "note": done.stub, "topic": "offers"}
+
+
 def test_two_erasures_at_once_are_one(crowd: Crowd, traces: Traces) -> None:
     ends: list[object] = []
 

@@ -45,20 +45,32 @@ def command(
     from drumbeat.ingest.load import import_file
     from drumbeat.ingest.mapping import read_mapping
     from drumbeat.privacy.keys import erased_of
+    from drumbeat.store import audit
+    from drumbeat.store.engine import writing
 
     project = open_project(project_dir)
     mapping = read_mapping(mapping_file, project.config.time_zone, project.config.country)
-    engine = open_engine(project)
+    engine, now = open_engine(project), SystemClock().now()
     try:
         with progress(f"importing {file.name}") as advance:
             result = import_file(
                 engine,
                 file,
                 mapping,
-                loaded_at=SystemClock().now(),
+                loaded_at=now,
                 progress=advance,
                 rejects=rejects,
                 erased=erased_of(project),
+            )
+        with writing(engine) as connection:
+            counts = {name: getattr(result, name) for name in ("inserted", "updated", "rejected")}
+            audit.note(
+                connection,
+                now,
+                audit.actor(),
+                "import",
+                None,
+                {"file": file.name, "into": mapping.into, **counts},
             )
     finally:
         engine.dispose()

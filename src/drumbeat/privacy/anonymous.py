@@ -167,8 +167,11 @@ class Anonymous:
     def _audit(self, entries: Sequence[int]) -> None:
         """Give the audit log's entries about them the stub's name: the one change that the log knows."""
         for row in self._connection.execute(select(audit).where(audit.c.id.in_(entries))).all():
-            subject = self.stub if row.subject in self._person.subjects else row.subject
-            emptied = {"subject": subject, "detail": self._names.cleaned(row.detail, self.stub)}
+            about_them = row.subject in self._person.subjects
+            emptied = {
+                "subject": self.stub if about_them else row.subject,
+                "detail": self._names.cleaned(row.detail, self.stub, about_them=about_them),
+            }
             self._connection.execute(update(audit).where(audit.c.id == row.id).values(emptied))
         self._count("audit", len(entries))
 

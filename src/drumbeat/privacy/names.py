@@ -111,14 +111,21 @@ class Names:
         code = _CODE.match(text)
         return code.group(1) if code is not None and self.harmless(code.group(1)) else None
 
-    def cleaned(self, value: Any, stub: str) -> Any:
-        """Return a JSON value in which every text that points to them is replaced by `stub`."""
+    def cleaned(self, value: Any, stub: str, *, about_them: bool = False) -> Any:
+        """Return a JSON value in which every text that points to them is replaced by `stub`.
+
+        `about_them`: all of it is, so that whatever somebody wrote, rather than a word of ours, is replaced too.
+        """
         if isinstance(value, str):
-            return stub if self.points_to_them(value.casefold()) else value
+            written = about_them and len(value.split()) > 1
+            return stub if written or self.points_to_them(value.casefold()) else value
         if isinstance(value, Mapping):
-            return {self.cleaned(key, stub): self.cleaned(one, stub) for key, one in value.items()}
+            return {
+                self.cleaned(key, stub): self.cleaned(one, stub, about_them=about_them)
+                for key, one in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self.cleaned(one, stub) for one in value]
+            return [self.cleaned(one, stub, about_them=about_them) for one in value]
         return value
 
     def mentioned_in(self, value: Any) -> bool:
