@@ -99,13 +99,13 @@ class Anonymous:
         if policy.delete:
             self._count(name, changed(self._connection, delete(of).where(mine)))
             return
-        for column in policy.columns("words"):
-            self._words(name, column)
+        number = sum(self._words(name, column) for column in policy.columns("words"))
         values: dict[str, Any] = dict.fromkeys(policy.columns("null"))
         values |= {column: _empty(of.c[column]) for column in policy.columns("empty")}
         values |= {column: self._stub_of(of) for column in policy.columns("stub")}
-        if values:
-            self._count(name, changed(self._connection, update(of).where(mine).values(values)))
+        if values:  # of all their rows, so that those with words are among them
+            number = changed(self._connection, update(of).where(mine).values(values))
+        self._count(name, number)
 
     def _stub_of(self, of: Any) -> ColumnElement[str]:
         # Unique by the row's own number; the first customer row bears the name itself.
@@ -114,15 +114,16 @@ class Anonymous:
             return numbered
         return case((customers.c.id == self._person.ids[0], literal(self.stub, Text)), else_=numbered)
 
-    def _words(self, name: str, column: str) -> None:
-        of = table(name)
+    def _words(self, name: str, column: str) -> int:
+        of, number = table(name), 0
         rows = self._connection.execute(
             select(of.c.id, of.c[column]).where(condition(self._person, name), of.c[column].is_not(None))
         ).all()
         for row_id, text in rows:
             if (kept := self._names.scrubbed(text)) != text:
                 self._connection.execute(update(of).where(of.c.id == row_id).values({column: kept}))
-                self._count(name, 1)
+                number += 1
+        return number
 
     def _rename(self, occasions: Mapping[int, str]) -> None:
         for message_id, occasion in sorted(occasions.items()):
