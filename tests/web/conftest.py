@@ -61,7 +61,9 @@ class Server:
             topics=("News <of> the week",),
             **options,
         )
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", proxy_headers=False))
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, lifespan="on", proxy_headers=False)
+        )
         self._thread = Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     def __enter__(self) -> Server:

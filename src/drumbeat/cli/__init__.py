@@ -39,7 +39,9 @@ COMMANDS: Mapping[str, Entry] = {
     "serve": Entry("drumbeat.cli.serve", "Answer readers' opens, clicks and unsubscribes over HTTP."),
     "bounces": Entry("drumbeat.cli.bounces", "Fetch what comes back by mail, or explain one mail."),
     "inbox": Entry("drumbeat.cli.inbox", "Show what came in and could not be read, and try it again."),
-    "suppressions": Entry("drumbeat.cli.suppressions", "List, add, remove, import and export who gets no mail."),
+    "suppressions": Entry(
+        "drumbeat.cli.suppressions", "List, add, remove, import and export who gets no mail."
+    ),
     "consent": Entry("drumbeat.cli.consent", "Show every consent of a customer, with its proof."),
     "customer": Entry("drumbeat.cli.customer", "Show, export or erase what is held about a person."),
     "retention": Entry("drumbeat.cli.retention", "Remove what is over its time, or show what would go."),
