@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select
 
 from drumbeat.clock import FixedClock
 from drumbeat.delivery import Answer, Outcome, Scope
-from drumbeat.errors import DeliveryError
+from drumbeat.errors import DeliveryError, StoreError
 from drumbeat.ledger.cap import CapRule
 from drumbeat.ledger.handover import Wanted, begin
 from drumbeat.outbox import journal as module
@@ -243,6 +243,23 @@ def test_without_a_journal_nothing_is_handed_over(
         deliver(store, project, clock=clock, backend=backend)
     assert backend.tried == []
     assert states(store) == {"planned": 1}
+
+
+def test_where_backend_and_store_fail_together_the_journal_is_left_for_the_next_start(
+    store: Engine, project: Project, clock: FixedClock, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 3, now)
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreError("the database is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("drumbeat.outbox.chunk.record", away)
+        with pytest.raises(DeliveryError, match="gone"):
+            deliver(store, project, clock=clock, backend=RecordingBackend(unusable="gone", unusable_after=2))
+    assert states(store) == {"handing_over": 3}
+    assert deliver(store, project, clock=clock, backend=RecordingBackend()) == Delivered(sent=3)
+    assert story(store, 1) == ["sent"], "its answer was in the journal"
 
 
 def test_two_that_start_at_once_settle_each_journal_once(

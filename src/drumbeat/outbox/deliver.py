@@ -176,20 +176,10 @@ class _Run:
     def all(self) -> None:
         """Work batch by batch until nothing is due, the limit is reached or a stop was asked for."""
         self.journal.open()
-        recorded = False
         try:
             self._batches()
-            recorded = True
-        except StoreError:
-            raise
-        except BaseException:
-            recorded = True
-            raise
         finally:
-            if recorded:
-                self.journal.close()
-            else:
-                self.journal.abandon()
+            self.journal.close()
 
     def _batches(self) -> None:
         while not self.stop() and (self.left is None or self.left > 0):

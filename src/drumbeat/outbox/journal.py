@@ -37,13 +37,14 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Journal:
-    """One worker's journal. `open` it before the first chunk; `close` removes it."""
+    """One worker's journal. `open` it before the first chunk, `close` it after the last."""
 
     def __init__(self, root: Path, worker: str) -> None:
         self.path = root / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', worker)}.jsonl"
         self._worker = worker
         self._file = -1
         self._start = 0
+        self._holds_a_chunk = False
 
     def open(self) -> None:
         """Make the file and lock it. Raises DeliveryError where that cannot be done."""
@@ -61,6 +62,7 @@ class Journal:
 
     def chunk(self, message_ids: Collection[int]) -> None:
         """Note which messages are about to be marked as being handed over."""
+        self._holds_a_chunk = True
         self._write(f"c {json.dumps(sorted(message_ids))}\n")
 
     def begin(self, message_id: int) -> None:
@@ -74,15 +76,17 @@ class Journal:
     def clear(self) -> None:
         """Forget the chunk: how it ended is in the store."""
         os.ftruncate(self._file, self._start)
+        self._holds_a_chunk = False
 
     def close(self) -> None:
-        """Remove the file; never raises. Only for a worker whose last chunk is recorded."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
-            os.close(self._file)
+        """Remove the file; never raises. Where it holds a chunk that was not recorded, leave it for the next start."""
+        if not self._holds_a_chunk:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        self.abandon()
 
     def abandon(self) -> None:
-        """Leave the file for the next start to read: the last chunk could not be recorded."""
+        """Let go of the file and leave it as it is; never raises."""
         with suppress(OSError):
             os.close(self._file)
 
