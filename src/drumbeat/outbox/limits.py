@@ -61,6 +61,14 @@ class Throttle:
     day: date | None = None
     used: int = 0
 
+    def room(self, gap: timedelta, at: datetime) -> int:
+        """Return how many messages a rate with that interval lets through at `at`."""
+        return max(0, math.ceil((at + BURST - max(self.next_at or at, at)) / gap))
+
+    def use(self, count: int, gap: timedelta, at: datetime) -> None:
+        """Count messages that go at `at`."""
+        self.next_at = max(self.next_at or at, at) + count * gap
+
 
 @dataclass
 class Admitted:
@@ -125,15 +133,15 @@ def _until(
     if limit is not None and limit.rate is not None:
         domain = known.setdefault(_domain_key(item), Throttle(_domain_key(item)))
         gap = interval(limit.rate)
-        if domain.next_at is not None and domain.next_at >= at + BURST:
-            domain.queued_until = max(domain.next_at, domain.queued_until or at) + gap
+        if not domain.room(gap, at):
+            domain.queued_until = max(domain.next_at or at, domain.queued_until or at) + gap
             return max(domain.queued_until - gap - BURST, at + SOON)
     if _warms_up(item, warm):
         over = _warm_up(item.sender, known, warm[item.sender], project, at)
         if over is not None:
             return over
     if limit is not None and limit.rate is not None and domain is not None:
-        domain.next_at = max(domain.next_at or at, at) + interval(limit.rate)
+        domain.use(1, interval(limit.rate), at)
     return None
 
 
@@ -164,11 +172,10 @@ def take_rate(engine: Engine, key: str, rate: str, *, wanted: int, at: datetime)
     with writing(engine) as connection:
         lock(connection, "throttles")
         row = load(connection, {key}).get(key) or Throttle(key)
-        next_at = max(row.next_at or at, at)
-        got = min(wanted, max(0, math.ceil((at + BURST - next_at) / gap)))
-        row.next_at = next_at + got * gap
+        got = min(wanted, row.room(gap, at))
+        row.use(got, gap, at)
         save(connection, [row])
-    return got, max(row.next_at - BURST, at + SOON)
+    return got, max((row.next_at or at) - BURST, at + SOON)
 
 
 def blocked(engine: Engine, servers: Iterable[str], *, at: datetime) -> dict[str, datetime]:
