@@ -110,7 +110,10 @@ class _Rows(TypeDecorator[Sequence[Sequence[Any]]]):
 
     def __init__(self, types: tuple[TypeEngine[Any], ...]) -> None:
         super().__init__()
-        self.types = types
+        self._types = types
+        # Named as the argument, so that SQLAlchemy compares statements by it: the types themselves differ from
+        # call to call, and each call was compiled anew and kept, up to 80 MB of them.
+        self.types = tuple(kind._static_cache_key for kind in types)
 
     def process_bind_param(self, value: Sequence[Sequence[Any]] | None, dialect: Dialect) -> str:
         """Write the rows as JSON."""
@@ -118,7 +121,7 @@ class _Rows(TypeDecorator[Sequence[Sequence[Any]]]):
             return "[]"
         # Column by column: most need nothing done to them, and a call a cell would cost more than the JSON.
         columns: list[Sequence[Any]] = list(zip(*value, strict=True))
-        for place, kind in enumerate(self.types):
+        for place, kind in enumerate(self._types):
             to = kind.dialect_impl(dialect).bind_processor(dialect)
             if to is not None:
                 columns[place] = [to(cell) for cell in columns[place]]
