@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Text, and_, delete, insert, or_, update
+from sqlalchemy import BigInteger, Connection, Text, and_, delete, insert, or_, select, update
 
 from drumbeat.store.dialect.rows import rows
 from drumbeat.store.tables import message_events, messages, outbox
@@ -156,17 +156,21 @@ def move_many(connection: Connection, moves: Sequence[Move], *, where: Iterable[
         return moved
     told = [m for m in moves if m.message_id in moved and m.to is not State.HANDING_OVER]
     if told:
-        connection.execute(
-            insert(message_events),
-            [
-                {"message_id": m.message_id, "at": m.at, "state": str(m.to), "detail": m.detail or m.reason}
-                for m in told
-            ],
-        )
+        _tell(connection, told)
     done = [m.message_id for m in moves if m.message_id in moved and m.to.final]
     if done:
         connection.execute(delete(outbox).where(outbox.c.message_id.in_(done)))
     return moved
+
+
+def _tell(connection: Connection, moves: Sequence[Move]) -> None:
+    columns = ("message_id", "at", "state", "detail")
+    given = rows(
+        "told",
+        {name: message_events.c[name].type for name in columns},
+        [(m.message_id, m.at, str(m.to), m.detail or m.reason) for m in moves],
+    )
+    connection.execute(insert(message_events).from_select(columns, select(*given.c)))
 
 
 def resolve(connection: Connection, message_ids: Iterable[int], *, at: datetime, detail: str) -> set[int]:

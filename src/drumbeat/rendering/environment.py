@@ -6,6 +6,7 @@ that starts with an underscore, no change to a value. A name that is not there i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -13,14 +14,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, Undefined, pass_context
-from jinja2.runtime import Context
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, Undefined, nodes, pass_context
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import escape
 
 from drumbeat.clock import zone
 
 if TYPE_CHECKING:
     from babel import Locale
+
+
+class _Generator(CodeGenerator):
+    """Writes Jinja's code with `escaped` in the place of `escape`: in a letter of 80 values a tenth of its time."""
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile and finalize.src is None:
+            self.write("environment.escaped(")
+        else:
+            super()._output_child_pre(node, frame, finalize)
 
 
 class MailEnvironment(ImmutableSandboxedEnvironment):
@@ -29,12 +42,26 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
     Plain Jinja reads `cart.items` as the dict's method, a trap for whoever writes templates.
     """
 
+    code_generator_class = _Generator
+
+    @staticmethod
+    def escaped(value: Any) -> str:
+        """Return a value as HTML text, as markupsafe.escape does; what needs nothing done to it is let through."""
+        return value if type(value) is str and not _SPECIAL(value) else escape(value)
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return the entry `attribute` of a mapping, else what the sandbox gives."""
         # A dict is asked first: the general question costs three times as much, and is asked 40 times a mail.
         if (type(obj) is dict or isinstance(obj, Mapping)) and attribute in obj:
             return obj[attribute]
+        if type(obj) is LoopContext and attribute in _LOOP:
+            return getattr(obj, attribute)
         return super().getattr(obj, attribute)
+
+
+_SPECIAL = re.compile("[&<>'\"]").search
+_LOOP = frozenset(("index", "index0", "revindex", "revindex0", "first", "last", "length"))
+"""What `loop` may be asked without asking the sandbox first: 3 us each time."""
 
 
 def make_environment(folder: Path) -> MailEnvironment:
