@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from drumbeat.responses.webhooks import WebhookCall
+from drumbeat.store.dialect.bulk import append_new
 from drumbeat.store.dialect.insert import insert
 from drumbeat.store.engine import writing
 from drumbeat.store.tables import inbox
@@ -77,20 +78,16 @@ def arrived_mail(raw: bytes, received_at: datetime) -> Arrived:
 def store_mail(engine: Engine, raw: bytes, received_at: datetime) -> bool:
     """Store a mail of the bounce mailbox, committed; return whether it is new. Raises StoreError."""
     with writing(engine) as connection:
-        statement = _statement(connection).values(_row(arrived_mail(raw, received_at)))
+        statement = insert(connection, inbox).values(_row(arrived_mail(raw, received_at)))
+        statement = statement.on_conflict_do_nothing(index_elements=["dedupe_key"])
         return connection.execute(statement.returning(inbox.c.id)).first() is not None
 
 
 def store_arrived(connection: Connection, arrived: Sequence[Arrived]) -> None:
     """Store what is not stored yet."""
     once = {one.dedupe_key: one for one in reversed(arrived)}
-    if once:
-        # In the order of the unique key: two writers wait for each other, never in a ring.
-        connection.execute(_statement(connection), [_row(once[key]) for key in sorted(once)])
-
-
-def _statement(connection: Connection) -> Any:
-    return insert(connection, inbox).on_conflict_do_nothing(index_elements=["dedupe_key"])
+    # In the order of the unique key: two writers wait for each other, never in a ring.
+    append_new(connection, inbox, [_row(once[key]) for key in sorted(once)], unique="dedupe_key")
 
 
 def _row(one: Arrived) -> dict[str, Any]:

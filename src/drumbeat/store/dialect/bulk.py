@@ -6,11 +6,12 @@ list upsert through psycopg2: 21,000), the driver's executemany on SQLite 455,00
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, text
+from sqlalchemy import Column, Connection, Executable, Table, text
 from sqlalchemy.engine import Dialect
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -33,6 +34,27 @@ def append(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) 
         driver.executemany(f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})", plain)  # noqa: S608
 
 
+def append_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, unique: str) -> None:
+    """Append rows unless the table has their value of the column `unique`; all have the same columns. One statement.
+
+    SQLAlchemy's own way with ON CONFLICT sends PostgreSQL a statement a row: 150 us each.
+    """
+    if not rows:
+        return
+    names = list(rows[0])
+    prepare = [_maker(table.columns[name], connection.dialect) for name in names]
+    plain = [tuple([make(row[name]) for make, name in zip(prepare, names, strict=True)]) for row in rows]
+    quote = connection.dialect.identifier_preparer.quote
+    into = f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES"
+    otherwise = f"ON CONFLICT ({quote(unique)}) DO NOTHING"
+    if connection.dialect.name == "postgresql":
+        marks = ", ".join([f"({', '.join(['%s'] * len(names))})"] * len(plain))
+        connection.exec_driver_sql(f"{into} {marks} {otherwise}", tuple(chain.from_iterable(plain)))
+    else:
+        marks = f"({', '.join('?' * len(names))})"
+        connection.exec_driver_sql(f"{into} {marks} {otherwise}", plain)
+
+
 def settled(connection: Connection, table: Table) -> None:
     """Let the database know what a filled temporary table holds, so that it joins it in a good order.
 
@@ -50,11 +72,11 @@ def changed(connection: Connection, statement: Executable) -> int:
 
 def _prepare(table: Table, dialect: Dialect) -> list[Callable[[Any], Any]]:
     """Return one function a column that turns a Python value into what the driver stores."""
-    makers: list[Callable[[Any], Any]] = []
-    for column in table.columns:
-        maker = column.type.dialect_impl(dialect).bind_processor(dialect)
-        makers.append(maker or _unchanged)
-    return makers
+    return [_maker(column, dialect) for column in table.columns]
+
+
+def _maker(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any]:
+    return column.type.dialect_impl(dialect).bind_processor(dialect) or _unchanged
 
 
 def _unchanged(value: Any) -> Any:
