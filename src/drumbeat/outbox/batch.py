@@ -79,7 +79,7 @@ _CUSTOMER = slice(4 + len(_OF_MESSAGE), None)
 def _item(row: Sequence[Any], attempts: int) -> Item:
     # By place: 40 columns by name cost three times as much.
     customer = dict(zip(_CUSTOMERS, row[_CUSTOMER], strict=True))
-    return Item(row[0], attempts, *row[_MESSAGE], subject=Subject(*row[_SUBJECT]), customer=customer)
+    return Item(row[0], attempts, *row[_MESSAGE], Subject(*row[_SUBJECT]), customer)
 
 
 _CUSTOMERS = tuple(customers.c.keys())

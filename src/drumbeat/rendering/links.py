@@ -221,7 +221,7 @@ def tracked(html: str, links: Links, message_id: int) -> str:
         ):
             return match.group()
         if (link := made.get(url)) is None:
-            link = made[url] = links._click(message_id, url)  # noqa: SLF001 - of this module; checked by _target
+            link = made[url] = links._click(message_id, url)  # checked by _target
         return f'{before}"{link}"'
 
     rewritten = _HREF.sub(rewrite, html)

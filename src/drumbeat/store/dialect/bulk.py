@@ -34,7 +34,9 @@ def append(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) 
         driver.executemany(f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})", plain)  # noqa: S608
 
 
-def append_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, unique: str) -> None:
+def append_new(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, unique: str
+) -> None:
     """Append rows unless the table has their value of the column `unique`; all have the same columns. One statement.
 
     SQLAlchemy's own way with ON CONFLICT sends PostgreSQL a statement a row: 150 us each.
