@@ -79,7 +79,8 @@ _CUSTOMER = slice(4 + len(_OF_MESSAGE), None)
 def _item(row: Sequence[Any], attempts: int) -> Item:
     # By place: 40 columns by name cost three times as much.
     customer = dict(zip(_CUSTOMERS, row[_CUSTOMER], strict=True))
-    return Item(row[0], attempts, *row[_MESSAGE], Subject(*row[_SUBJECT]), customer)
+    fields: list[Any] = [row[0], attempts, *row[_MESSAGE], Subject(*row[_SUBJECT]), customer]
+    return Item(*fields)
 
 
 _CUSTOMERS = tuple(customers.c.keys())
