@@ -65,15 +65,13 @@ def load(connection: Connection, claims: Sequence[Claim]) -> list[Item]:
     return [_item(by_id[claim.message_id], claim.attempts) for claim in claims if claim.message_id in by_id]
 
 
-_OF_MESSAGE = (
-    *("priority", "campaign", "step", "channel", "sender", "kind", "topic", "template"),
-    "expires_at",
-)
+_OF_MESSAGE = ("priority", "campaign", "step", "channel", "sender", "kind", "topic", "template", "expires_at")
 """The fields of an Item that are columns of `messages`, in this order."""
 
 _SUBJECT = slice(1, 4)
 _MESSAGE = slice(4, 4 + len(_OF_MESSAGE))
 _CUSTOMER = slice(4 + len(_OF_MESSAGE), None)
+_CUSTOMERS = tuple(customers.c.keys())
 
 
 def _item(row: Sequence[Any], attempts: int) -> Item:
@@ -81,6 +79,3 @@ def _item(row: Sequence[Any], attempts: int) -> Item:
     customer = dict(zip(_CUSTOMERS, row[_CUSTOMER], strict=True))
     fields: list[Any] = [row[0], attempts, *row[_MESSAGE], Subject(*row[_SUBJECT]), customer]
     return Item(*fields)
-
-
-_CUSTOMERS = tuple(customers.c.keys())
