@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from support.mails import parsed
 from support.pages import Page
 
 from drumbeat.clock import FixedClock
@@ -58,7 +57,7 @@ def mails(store: Engine, project: Project, clock: FixedClock) -> Callable[[], li
         deliver(store, project, clock=clock)
         new = sorted(set((project.root / "mailbox" / "new").glob("*")) - seen)
         seen.update(new)
-        return [email.message_from_bytes(f.read_bytes(), policy=email.policy.default) for f in new]  # type: ignore[misc]
+        return [parsed(f.read_bytes()) for f in new]
 
     return sent
 
